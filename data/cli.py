@@ -1,0 +1,110 @@
+"""`groundtune data`: what can be done with a workbook before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.artefacts import write_text
+from data.config import save_config, section, settle_config
+from data.errors import UsageError
+from data.workspace import open_workspace
+
+app = typer.Typer(no_args_is_help=True, help="Workbook to rows and training set.")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A YAML of configs/; without it, the run's own.")
+]
+NameOption = Annotated[str, typer.Option("--name", help="The run's name under var/runs/.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, laid over the configuration.")
+]
+
+
+@app.callback()
+def root() -> None:
+    """Groups the subcommands."""
+
+
+def workbook_overrides(
+    workbook: Path | None, sheet: str | None, mapping: list[str] | None, rows: int | None, skip_empty: bool
+) -> dict[str, object]:
+    """Return the `workbook` section's keys that the command line gives.
+
+    Raises:
+        UsageError: a --map that is not FIELD=HEADER.
+    """
+    given: dict[str, object] = {}
+    if workbook is not None:
+        given["file"] = str(workbook)
+    if sheet is not None:
+        given["sheet"] = sheet
+    if rows is not None:
+        given["rows"] = rows
+    if skip_empty:
+        given["skip_empty"] = True
+    if mapping:
+        pairs = [text.partition("=") for text in mapping]
+        for text, (name, equals, header) in zip(mapping, pairs, strict=True):
+            if not (name.strip() and equals and header.strip()):
+                raise UsageError(f"--map {text!r}: expected FIELD=HEADER, as in --map 'Q=Question'")
+        given["map"] = {name.strip(): header.strip() for name, _, header in pairs}
+    return given
+
+
+@app.command()
+def prepare(
+    config: ConfigOption = None,
+    name: NameOption = "quickstart",
+    settings: SetOption = None,
+    workbook: Annotated[Path | None, typer.Option(help="The workbook (.xlsx).")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet to read; default: the first.")] = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="FIELD=HEADER, as in 'Q=Question'.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="Take only the first so many rows.")] = None,
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Leave out rows with a blank Q or A.")
+    ] = False,
+    questions: Annotated[Path | None, typer.Option(help="Held-out questions, JSON Lines.")] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", help="Extra file: conversation, json-array (the seed's) or messages."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write that extra file here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Turn a workbook into rows, a training set and held-out questions."""
+    from data.prepare import EXTRA_FILES, prepare_dataset
+    from data.settings import PrepareSection, WorkbookSection
+
+    run = open_workspace().run(name)
+    raw = settle_config(run, config, settings or ())
+    raw.setdefault("workbook", {}).update(workbook_overrides(workbook, sheet, mapping, rows, skip_empty))
+    if questions is not None:
+        raw["workbook"]["questions"] = str(questions)
+    if format_name is not None:
+        raw.setdefault("prepare", {})["format"] = format_name
+    chosen = section(raw, "prepare", PrepareSection)
+    prepared = prepare_dataset(run.dataset, section(raw, "workbook", WorkbookSection), chosen)
+    save_config(run, raw)
+    for note in prepared.notes[:10]:
+        print(f"note: {note}", file=sys.stderr)
+    if len(prepared.notes) > 10:
+        print(f"note: and {len(prepared.notes) - 10} more", file=sys.stderr)
+    if out is not None:
+        made = run.dataset / EXTRA_FILES.get(chosen.format, "train.jsonl")
+        write_text(out, made.read_text(encoding="utf-8"))
+    facts = dict(prepared.manifest.facts)
+    if as_json:
+        print(json.dumps({"dataset": str(run.dataset), **facts}, ensure_ascii=False))
+        return
+    state = "written" if prepared.fresh else "up to date"
+    print(
+        f"dataset {state}: {run.dataset} ({facts['num_rows']} rows, {facts['num_conversations']} conversations, "
+        f"{facts['num_paraphrases']} held-out questions, {facts['num_unanswerable']} unanswerable)"
+    )

@@ -1,0 +1,96 @@
+"""Which column of a sheet is which field: from --map, or from headers that people commonly use.
+
+Knows headers only; rows and files are the workbook's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from data.errors import InputError
+from data.records import normalised
+
+FIELDS = ("info_1", "info_2", "Q", "A")
+REQUIRED = ("Q", "A")
+
+# Compared after `normalised`. A field's own name wins over its aliases, so that a sheet may have both
+# `Q` and `问题`; two aliases of one field make the sheet ambiguous.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "info_1": (
+        "info1", "类别", "分类", "大类", "一级分类", "一级类目", "科室", "科目", "主题", "疾病", "病种", "产品", "模块",
+        "category", "topic", "subject", "product", "department", "disease", "focus",
+    ),
+    "info_2": (
+        "info2", "子类", "小类", "子分类", "二级分类", "二级类目", "方面", "类型", "问题类型", "问题类别", "标签",
+        "subcategory", "sub-category", "subtopic", "type", "question type", "aspect", "tag",
+    ),
+    "Q": (
+        "question", "questions", "query", "问题", "问", "提问", "用户问题", "标准问", "标准问题", "问句", "咨询内容",
+    ),
+    "A": (
+        "answer", "answers", "response", "reply", "答案", "答", "回答", "回复", "解答", "标准答案", "答复", "回复内容",
+    ),
+}  # fmt: skip
+
+
+def resolve_columns(headers: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, int]:
+    """Return the column index (0-based) of each field that the sheet has.
+
+    Args:
+        headers: the header row's cells, "" where blank.
+        mapping: field to header, as given by --map; it wins over recognition.
+        where: names the sheet in errors.
+
+    Raises:
+        InputError: Q or A is not found, two headers could be the same field, or a mapped header is not there.
+    """
+    normal = [normalised(header) for header in headers]
+    columns: dict[str, int] = {}
+    for field, header in mapping.items():
+        places = [place for place, name in enumerate(normal) if name == normalised(header)]
+        if len(places) != 1:
+            trouble = "no column" if not places else f"{len(places)} columns"
+            raise InputError(f"{where}: --map {field}={header}: {trouble} of that name; {_listing(headers)}")
+        columns[field] = places[0]
+    for field in FIELDS:
+        if field not in columns:
+            place = _recognise(field, normal, set(columns.values()), headers, where)
+            if place is not None:
+                columns[field] = place
+    missing = [field for field in REQUIRED if field not in columns]
+    if missing:
+        shown = " ".join(f"--map {field}='HEADER'" for field in missing)
+        raise InputError(
+            f"{where}: no column recognised as {' or '.join(missing)}; {_listing(headers)}; say which: {shown}"
+        )
+    return columns
+
+
+def _recognise(
+    field: str, normal: Sequence[str], taken: set[int], headers: Sequence[str], where: str
+) -> int | None:
+    for names in ((normalised(field),), ALIASES[field]):
+        places = [place for place, name in enumerate(normal) if name in names and place not in taken]
+        if len(places) > 1:
+            rivals = " and ".join(repr(headers[place]) for place in places)
+            raise InputError(
+                f"{where}: {rivals} could each be {field}; {_listing(headers)}; "
+                f"say which: --map '{field}={headers[places[0]]}'"
+            )
+        if places:
+            return places[0]
+    return None
+
+
+def _listing(headers: Sequence[str]) -> str:
+    return "headers: " + ", ".join(repr(header) for header in headers if header)
+
+
+def has_required(headers: Sequence[str], mapping: Mapping[str, str]) -> bool:
+    """Tell whether a row of cells could be the header row: it names Q and A, or what they are mapped to."""
+    normal = {normalised(header) for header in headers}
+    for field in REQUIRED:
+        names = {normalised(mapping[field])} if field in mapping else {normalised(field), *ALIASES[field]}
+        if not normal & names:
+            return False
+    return True

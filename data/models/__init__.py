@@ -1,0 +1,1 @@
+"""Models on disk: fetched, unpacked, checked. Imports neither torch nor transformers."""

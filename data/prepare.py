@@ -1,0 +1,134 @@
+"""The step from a workbook to a dataset folder.
+
+dataset/rows.jsonl            every row, what the index is built from
+        train.jsonl           training conversations
+        paraphrases.jsonl     held-out questions with the row that answers them
+        unanswerable.jsonl    questions that no row answers
+        train.json | train.messages.jsonl   the same conversations in another format, when asked for
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from data.artefacts import digest_of, folder_beside, sha256_file, write_text
+from data.conversations import Conversation, DatasetFormat, conversations, render
+from data.errors import InputError
+from data.held_out import own_questions, questions_from_file
+from data.manifest import Manifest, is_current, read_manifest, write_manifest
+from data.records import HeldOutQuestion, write_records
+from data.settings import PrepareSection, WorkbookSection
+from data.workbook import Knowledge, WorkbookChoice, read_workbook
+
+# Raised when the same workbook gives other files than it did.
+_LAYOUT = "2"
+
+QuestionSource = Literal["sheet", "file", "own"]
+
+EXTRA_FILES: dict[DatasetFormat, str] = {"json-array": "train.json", "messages": "train.messages.jsonl"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The dataset's manifest; `fresh` False when nothing had to be done; notes from reading."""
+
+    manifest: Manifest
+    fresh: bool
+    notes: tuple[str, ...] = ()
+
+
+def prepare_dataset(folder: Path, workbook: WorkbookSection, prepare: PrepareSection) -> Prepared:
+    """Write the dataset of a workbook to `folder`, unless it is there already.
+
+    Raises:
+        InputError: the workbook or the questions file cannot be used.
+    """
+    for path in filter(None, (workbook.file, workbook.questions)):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; give the workbook with --workbook FILE.xlsx")
+    inputs = {
+        "layout": _LAYOUT,
+        "workbook": sha256_file(workbook.file),
+        "questions": sha256_file(workbook.questions) if workbook.questions else "",
+        "settings": digest_of(
+            [
+                workbook.file.name,
+                workbook.model_dump(mode="json", exclude={"file", "questions"}),
+                prepare.model_dump(mode="json"),
+            ]
+        ),
+    }
+    if is_current(folder, "dataset", inputs):
+        manifest = read_manifest(folder)
+        assert manifest is not None
+        return Prepared(manifest, fresh=False)
+    knowledge = read_workbook(_choice(workbook))
+    questions, source = _held_out(knowledge, workbook, prepare)
+    train = _training_conversations(knowledge, questions, source, prepare)
+    with folder_beside(folder) as beside:
+        write_records(beside / "rows.jsonl", knowledge.rows)
+        write_text(beside / "train.jsonl", render(train, "conversation"))
+        if prepare.format in EXTRA_FILES:
+            write_text(beside / EXTRA_FILES[prepare.format], export(knowledge, prepare, train))
+        write_records(beside / "paraphrases.jsonl", questions)
+        write_records(beside / "unanswerable.jsonl", knowledge.unanswerable)
+        manifest = write_manifest(
+            beside,
+            "dataset",
+            inputs,
+            {
+                "workbook": workbook.file.name,
+                "num_rows": len(knowledge.rows),
+                "num_conversations": len(train),
+                "num_paraphrases": len(questions),
+                "num_unanswerable": len(knowledge.unanswerable),
+                "question_source": source,
+            },
+        )
+    return Prepared(manifest, fresh=True, notes=knowledge.notes)
+
+
+def export(knowledge: Knowledge, prepare: PrepareSection, train: list[Conversation]) -> str:
+    """Return the text of the extra file; `json-array` is the seed's file, so seed-style conversations only."""
+    if prepare.format == "json-array":
+        return render(
+            conversations(knowledge.rows, ("seed",), prepare.system_prompt, verbatim=True), "json-array"
+        )
+    return render(train, prepare.format)
+
+
+def _choice(workbook: WorkbookSection) -> WorkbookChoice:
+    return WorkbookChoice(
+        path=workbook.file,
+        sheet=workbook.sheet,
+        mapping=workbook.map,
+        max_rows=workbook.rows,
+        skip_empty=workbook.skip_empty,
+        paraphrases_sheet=workbook.paraphrases_sheet,
+        unanswerable_sheet=workbook.unanswerable_sheet,
+    )
+
+
+def _held_out(
+    knowledge: Knowledge, workbook: WorkbookSection, prepare: PrepareSection
+) -> tuple[list[HeldOutQuestion], QuestionSource]:
+    if workbook.questions is not None:
+        return questions_from_file(workbook.questions, knowledge.rows), "file"
+    if knowledge.paraphrases:
+        return list(knowledge.paraphrases), "sheet"
+    return own_questions(knowledge.rows, prepare.own_questions, prepare.seed), "own"
+
+
+def _training_conversations(
+    knowledge: Knowledge, questions: list[HeldOutQuestion], source: QuestionSource, prepare: PrepareSection
+) -> list[Conversation]:
+    if source != "own":
+        return conversations(knowledge.rows, prepare.styles, prepare.system_prompt)
+    asked = {question.row_id for question in questions}
+    made = []
+    for row in knowledge.rows:
+        styles = ("seed",) if row.row_id in asked else prepare.styles
+        made += conversations([row], styles, prepare.system_prompt, verbatim=row.row_id in asked)
+    return made

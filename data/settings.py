@@ -1,0 +1,49 @@
+"""The configuration sections of this layer: `workbook` and `prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from data.columns import FIELDS
+from data.config import Section
+from data.conversations import SEED_SYSTEM_PROMPT, DatasetFormat, QuestionStyle
+
+
+class WorkbookSection(Section):
+    """Which cells are the knowledge."""
+
+    file: Path = Path("data/知识库内容.xlsx")
+    sheet: str | None = None
+    map: Annotated[dict[str, str], Field(default_factory=dict)]
+    """Field (info_1, info_2, Q, A) to header; fields left out are recognised by common headers."""
+    rows: Annotated[int, Field(ge=1)] | None = None
+    """Take only the first so many rows."""
+    skip_empty: bool = False
+    paraphrases_sheet: str = "paraphrases"
+    unanswerable_sheet: str = "unanswerable"
+    questions: Path | None = None
+    """JSON Lines of {"row": 17, "question": "..."}: held-out questions for a workbook without such a sheet."""
+
+    @field_validator("map")
+    @classmethod
+    def _known_fields(cls, value: dict[str, str]) -> dict[str, str]:
+        unknown = [name for name in value if name not in FIELDS]
+        if unknown:
+            raise ValueError(f"unknown field {unknown[0]!r}; fields: {', '.join(FIELDS)}")
+        return value
+
+
+class PrepareSection(Section):
+    """How rows become training conversations."""
+
+    system_prompt: str = SEED_SYSTEM_PROMPT
+    styles: Annotated[tuple[QuestionStyle, ...], Field(min_length=1)] = ("seed", "plain")
+    """`seed`: 关于`info_1`的`info_2`问题,Q?  `plain`: the question as people type it."""
+    format: DatasetFormat = "conversation"
+    """An extra file beside train.jsonl in this format."""
+    own_questions: Annotated[int, Field(ge=0)] = 12
+    """Without held-out questions, so many rows are asked in their plain wording, which is kept from training."""
+    seed: int = 17

@@ -1,0 +1,168 @@
+"""`groundtune rag`: index the rows, search them, and see how well they are found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data.config import RawConfig, section, settle_config
+from data.errors import InputError
+from data.models.config import ModelsConfig
+from data.records import HeldOutQuestion, read_records
+from data.workspace import Run, open_workspace
+from rag.config import IndexSection, RetrieveSection
+
+if TYPE_CHECKING:
+    from rag.evaluation import Report
+    from rag.knowledge import KnowledgeIndex
+    from rag.stages import Search
+
+app = typer.Typer(no_args_is_help=True, help="Index the rows, search them.")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A YAML of configs/; without it, the run's own.")
+]
+NameOption = Annotated[str, typer.Option("--name", help="The run's name under var/runs/.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, laid over the configuration.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.callback()
+def root() -> None:
+    """Groups the subcommands."""
+
+
+@app.command()
+def index(
+    config: ConfigOption = None,
+    name: NameOption = "quickstart",
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Embed the run's rows and write its index; nothing is done when rows and settings are the same."""
+    from data.models.folder import resolve_model
+    from rag.index import build_index
+
+    workspace = open_workspace()
+    run = workspace.run(name)
+    raw = settle_config(run, config, settings or ())
+    chosen = section(raw, "index", IndexSection)
+    embedding = resolve_model(workspace, section(raw, "models", ModelsConfig).embedding)
+    manifest, fresh = build_index(run.dataset, embedding, run.index, chosen)
+    if not fresh:
+        print(f"index {run.index} up to date", file=sys.stderr)
+    facts = dict(manifest.facts)
+    if as_json:
+        print(json.dumps({"index": str(run.index), "fresh": fresh, **facts}, ensure_ascii=False))
+        return
+    state = "written" if fresh else "up to date"
+    print(
+        f"index {state}: {run.index} ({facts['num_rows']} rows, {facts['embedding']}, {facts['dims']} dimensions)"
+    )
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="The question, as a user would ask it.")],
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Rows to show.")] = 5,
+    config: ConfigOption = None,
+    name: NameOption = "quickstart",
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the rows that are found for a question, and each stage's rank of them."""
+    run = open_workspace().run(name)
+    opened = _open(run, settle_config(run, config, settings or ()))
+    found = opened.search(question, top_k)
+    opened.close()
+    if as_json:
+        hits = [{**asdict(hit.row), "score": hit.score, "ranks": dict(hit.ranks)} for hit in found.hits]
+        print(json.dumps({"hits": hits, "timings_ms": dict(found.timings_ms)}, ensure_ascii=False))
+        return
+    _print_hits(found, opened.stages)
+
+
+@app.command(name="eval")
+def evaluate_retrieval(
+    questions: Annotated[
+        Path | None,
+        typer.Argument(
+            help="JSON Lines of {question, row_id, answer, source}; default: the run's held-out ones."
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    name: NameOption = "quickstart",
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask held-out questions and count how often each stage finds the right row."""
+    run = open_workspace().run(name)
+    raw = settle_config(run, config, settings or ())
+    path = questions or run.dataset / "paraphrases.jsonl"
+    asked = [question for question in read_records(path, HeldOutQuestion) if question.row_id]
+    if not asked:
+        raise InputError(f"{path}: no question names a row; give a file of questions with their row_id")
+    opened = _open(run, raw)
+    from rag.evaluation import evaluate
+
+    report = evaluate(opened, asked)
+    opened.close()
+    if report.num_unknown:
+        print(f"note: {report.num_unknown} questions name rows that the index does not hold", file=sys.stderr)
+    if as_json:
+        print(json.dumps(asdict(report)))
+        return
+    _print_report(report)
+
+
+def _open(run: Run, raw: RawConfig) -> KnowledgeIndex:
+    from data.models.folder import resolve_model
+
+    retrieve = section(raw, "retrieve", RetrieveSection)
+    index_settings = section(raw, "index", IndexSection)
+    embedding = resolve_model(open_workspace(), section(raw, "models", ModelsConfig).embedding)
+    from rag.knowledge import open_index
+
+    return open_index(run.index, embedding, retrieve, index_settings)
+
+
+def _print_hits(found: Search, stages: tuple[str, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("#", "score", *stages)
+    for heading in ("info_1", "info_2", "Q", "source"):
+        table.add_column(heading, overflow="fold")
+    for place, hit in enumerate(found.hits, start=1):
+        ranks = [str(hit.ranks.get(stage, "-")) for stage in stages]
+        row = hit.row
+        cells = [str(place), f"{hit.score:.3f}", *ranks, row.info_1, row.info_2, row.question, row.source]
+        table.add_row(*(_plain(cell) for cell in cells))
+    Console().print(table)
+    print(" ".join(f"{part} {taken:.0f} ms" for part, taken in found.timings_ms.items()), file=sys.stderr)
+
+
+def _plain(cell: str) -> str:
+    """Keep a cell's square brackets from being read as markup."""
+    from rich.markup import escape
+
+    return escape(cell)
+
+
+def _print_report(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "hit@1", "hit@3", "hit@5", "MRR", title=f"{report.num_questions} questions")
+    for stage, result in report.stages.items():
+        figures = (result.hit_1, result.hit_3, result.hit_5, result.mrr)
+        table.add_row(stage, *(f"{figure:.3f}" for figure in figures))
+    Console().print(table)
+    print(f"{report.mean_search_ms:.0f} ms a search", file=sys.stderr)

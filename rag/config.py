@@ -1,0 +1,67 @@
+"""The configuration sections of retrieval: `index` and `retrieve`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, field_validator
+
+from data.config import Section
+
+View = Literal["question", "answer", "row"]
+Precision = Literal["auto", "float32", "bfloat16"]
+StageName = Literal["dense", "lexical"]
+Fusion = Literal["scores", "ranks"]
+
+
+class IndexSection(Section):
+    """How rows become an index, with the embedding model that `models.embedding` names.
+
+    A change of what is embedded makes the index anew; one of device, precision, batches or threads does not.
+    """
+
+    views: Annotated[tuple[View, ...], Field(min_length=1)] = ("question", "answer")
+    """The texts of a row that are embedded; its one vector is their mean. `question`: info_1, info_2 and Q;
+    `answer`: A; `row`: all of it as one text. Two views find more paraphrases than any one."""
+    question_weight: Annotated[int, Field(ge=1)] = 3
+    """How many times a question's terms count in the lexical index, an answer's counting once."""
+    max_tokens: Annotated[int, Field(ge=8)] = 512
+    """A longer text is cut before it is embedded; the model's own limit applies too."""
+    precision: Precision = "auto"
+    """Arithmetic of the embedding model; auto: bfloat16 where the CPU computes in it, else float32."""
+    device: str = "cpu"
+    """Where embedding runs: cpu, cuda, cuda:1 ..."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Texts in one forward pass."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """CPU threads of the embedding model. One embeds a question in some 25 ms; two wait for each other ten times
+    as long whenever an engine is busy on the same cores."""
+
+
+class RetrieveSection(Section):
+    """How rows are found and how many ground an answer."""
+
+    top_k: Annotated[int, Field(ge=1, le=50)] = 3
+    """Rows that ground an answer; on a CPU each costs about as much time as a sentence of the answer."""
+    depth: Annotated[int, Field(ge=1)] = 50
+    """Rows that each stage ranks."""
+    fusion: Fusion = "scores"
+    """How the stages' rankings become one. `scores` adds the cosine and the scaled BM25 score, so that a weak
+    match in wording cannot outvote a strong one in meaning; `ranks` is reciprocal rank fusion."""
+    rrf_k: Annotated[float, Field(ge=0)] = 10.0
+    """The constant of reciprocal rank fusion (`fusion: ranks`); the smaller, the more the first ranks count."""
+    weights: dict[StageName, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """A stage's weight in the fusion, 1 where it is not named."""
+    refuse_below: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Refuse to answer when the best row's fused score is lower; None refuses only where nothing is found."""
+
+    @field_validator("weights")
+    @classmethod
+    def _some_weight(cls, value: dict[StageName, float]) -> dict[StageName, float]:
+        if not any(value.get(stage, 1.0) for stage in get_args(StageName)):
+            raise ValueError("every stage has weight 0; give one of them more")
+        return value
+
+    def weight(self, stage: str) -> float:
+        """Return the weight of a stage in the fusion."""
+        return next((weight for name, weight in self.weights.items() if name == stage), 1.0)

@@ -1,0 +1,143 @@
+"""From a conversation to what the engine is asked: the rows that were found, with markers, and the rules.
+
+The order decides how much of a prompt an engine's prefix cache can reuse: the fixed rules first, then the rows in
+the order of their ids, earlier turns, and the question last. Knows no HTTP and no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from data.records import Row
+from rag.prompts import wording_for
+from rag.stages import Search
+
+_SHORT_CHARACTERS = 16
+_SHORT_WORDS = 6
+# Openings and pronouns that lean on what was said before.
+_REFERRING = (
+    "那", "这", "它", "他", "她", "呢", "上面", "上述", "刚才", "前面", "还有", "另外", "为什么", "继续", "然后",
+)  # fmt: skip
+_REFERRING_WORDS = frozenset(
+    ("it", "its", "they", "them", "that", "this", "these", "those", "he", "she", "his", "her",
+     "and", "also", "then", "why", "more", "else", "instead")
+)  # fmt: skip
+
+
+class Searcher(Protocol):
+    """What a grounder needs of a KnowledgeIndex."""
+
+    @property
+    def version(self) -> str: ...
+
+    def search(self, question: str, top_k: int) -> Search: ...
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """What to ask the engine, and the rows that its answer may cite.
+
+    Attributes:
+        rows: Marker `[n]` names `rows[n - 1]`.
+        scores: The rows' fused scores, in the order of `rows`.
+        messages: To be sent in place of the client's.
+        timings_ms: By part ("embed", "retrieve").
+        kb_version: The index's version.
+        refusal: If not None, the answer; the engine is not asked.
+    """
+
+    rows: tuple[Row, ...]
+    scores: tuple[float, ...]
+    messages: tuple[Mapping[str, Any], ...]
+    timings_ms: Mapping[str, float]
+    kb_version: str
+    refusal: str | None
+
+
+class Grounder:
+    """Grounds conversations in an index; safe to use from any thread.
+
+    Args:
+        index: Where rows are found.
+        system_prompt: The knowledge base's own; comes first.
+        top_k: Rows that ground an answer.
+        refuse_below: Refuse when the best row's score is lower; None: only when there is no row.
+    """
+
+    def __init__(
+        self, index: Searcher, *, system_prompt: str = "", top_k: int = 3, refuse_below: float | None = None
+    ) -> None:
+        self._index = index
+        self._system_prompt = system_prompt.strip()
+        self._top_k = top_k
+        self._refuse_below = refuse_below
+
+    def ground(self, messages: Sequence[Mapping[str, Any]]) -> Grounding:
+        """Find rows for the last user message and build what to ask the engine.
+
+        A short message that refers back ("那饮食方面呢？") is searched together with the user message before it.
+        System messages of the client are kept, after the fixed rules.
+
+        Raises:
+            ValueError: no user message has text.
+        """
+        asked = [text_of(message) for message in messages if message.get("role") == "user"]
+        if not asked or not asked[-1].strip():
+            raise ValueError("no user message with text to ground an answer in")
+        question = asked[-1]
+        found = self._index.search(search_text(asked), self._top_k)
+        hits = sorted(found.hits, key=lambda hit: hit.row.row_id)
+        rows = tuple(hit.row for hit in hits)
+        best = max((hit.score for hit in hits), default=None)
+        nearest = max(range(len(hits)), key=lambda place: hits[place].score, default=None)
+        refused = best is None or (self._refuse_below is not None and best < self._refuse_below)
+        return Grounding(
+            rows=rows,
+            scores=tuple(hit.score for hit in hits),
+            messages=tuple(self._engine_messages(messages, rows, question, nearest)),
+            timings_ms=found.timings_ms,
+            kb_version=self._index.version,
+            refusal=wording_for(question).refusal if refused else None,
+        )
+
+    def _engine_messages(
+        self, messages: Sequence[Mapping[str, Any]], rows: Sequence[Row], question: str, nearest: int | None
+    ) -> list[Mapping[str, Any]]:
+        wording = wording_for(question)
+        clients = [text_of(message) for message in messages if message.get("role") in ("system", "developer")]
+        parts = [self._system_prompt, wording.rules, *clients, wording.rows_text(rows)]
+        system = "\n\n".join(part for part in parts if part.strip())
+        turns = [message for message in messages if message.get("role") not in ("system", "developer")]
+        if nearest is not None:
+            last = max(place for place, message in enumerate(turns) if message.get("role") == "user")
+            turns[last] = {**turns[last], "content": wording.pointing(question, rows, nearest)}
+        return [{"role": "system", "content": system}, *turns]
+
+
+def search_text(asked: Sequence[str]) -> str:
+    """Return what to search for, given the user's messages so far."""
+    question = asked[-1]
+    if len(asked) > 1 and _refers_back(question):
+        return f"{asked[-2]}\n{question}"
+    return question
+
+
+def _refers_back(question: str) -> bool:
+    """Tell whether a question is short and has a word that points to what was said before."""
+    words = question.lower().replace("?", " ").replace(",", " ").split()
+    if question.isascii():
+        return len(words) <= _SHORT_WORDS and any(word in _REFERRING_WORDS for word in words)
+    return len(question) <= _SHORT_CHARACTERS and any(word in question for word in _REFERRING)
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return a message's text: its content, or the text parts of it joined by newlines."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        return ""
+    parts = [part.get("text") for part in content if isinstance(part, Mapping)]
+    return "\n".join(part for part in parts if isinstance(part, str))

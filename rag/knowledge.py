@@ -1,0 +1,151 @@
+"""An opened index: search by every stage, fused; the rows; the embedding model.
+
+Reads the index folder and never writes to it. Which stages there are is decided in `open_index`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from langchain_core.vectorstores import VectorStore
+
+from data.artefacts import digest_of
+from data.errors import InputError
+from data.manifest import Manifest, folder_digest, missing_files, read_manifest
+from data.records import Row, read_records
+from rag.config import IndexSection, RetrieveSection
+from rag.embedding import SentenceEmbeddings, load_embeddings
+from rag.fusion import Fused, Rankings, fuse_ranks, fuse_scores
+from rag.index import CHROMA, INDEX_KIND, LEXICAL, ROWS
+from rag.lexical import open_lexical
+from rag.stages import Hit, Query, Search, Stage
+from rag.store import DenseStage, open_store
+
+_VERSION_DIGITS = 12
+# A BM25 score of 10 weighs as much as one standard deviation of the cosines between rows. Between half and
+# twice that, retrieval is about equally good on every knowledge base that was measured.
+_SPREADS_PER_BM25 = 0.1
+
+
+class KnowledgeIndex:
+    """The rows of a knowledge base, to be searched; safe to use from any thread.
+
+    Attributes:
+        version: Names what is searched: equal rows, embedding and settings give an equal version.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        embeddings: SentenceEmbeddings,
+        dense: DenseStage,
+        others: Sequence[Stage],
+        settings: RetrieveSection,
+        version: str,
+    ) -> None:
+        self.version = version
+        self._rows = {row.row_id: row for row in rows}
+        self._embeddings = embeddings
+        self._dense = dense
+        self._stages: tuple[Stage, ...] = (dense, *others)
+        self._settings = settings
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return len(self._rows)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages, as in `Hit.ranks`."""
+        return tuple(stage.name for stage in self._stages)
+
+    def search(self, question: str, top_k: int | None = None) -> Search:
+        """Return the `top_k` best rows for a question, best first; none for a blank one.
+
+        Without `top_k`, every row that a stage ranked at the configured depth.
+        """
+        if not question.strip():
+            return Search((), {"embed": 0.0, "retrieve": 0.0})
+        started = time.perf_counter()
+        query = Query(question, self._embeddings.embed_query(question))
+        embedded = time.perf_counter()
+        depth = min(max(self._settings.depth, top_k or 0), len(self._rows))
+        rankings = {stage.name: stage.rank(query, depth) for stage in self._stages}
+        fused = self._fuse(rankings, depth)[:top_k]
+        hits = tuple(Hit(self._rows[found.row_id], found.score, found.ranks) for found in fused)
+        done = time.perf_counter()
+        return Search(hits, {"embed": (embedded - started) * 1e3, "retrieve": (done - embedded) * 1e3})
+
+    def _fuse(self, rankings: Rankings, depth: int) -> list[Fused]:
+        weights = {stage.name: self._settings.weight(stage.name) for stage in self._stages}
+        if self._settings.fusion == "ranks":
+            return fuse_ranks(rankings, weights, self._settings.rrf_k)
+        gains = {stage.name: stage.gain * weights[stage.name] for stage in self._stages}
+        return fuse_scores(rankings, gains, depth)
+
+    def row(self, row_id: str) -> Row | None:
+        """Return a row by its id."""
+        return self._rows.get(row_id)
+
+    def embed(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> list[list[float]]:
+        """Embed texts with the index's model; L2-normalised."""
+        return [[float(value) for value in vector] for vector in self._embeddings.embed(texts, kind)]
+
+    def vector_store(self) -> VectorStore:
+        """The dense part as a LangChain vector store, for people's own chains."""
+        return self._dense.vector_store()
+
+    def close(self) -> None:
+        """Let go of the index's files and of the embedding thread."""
+        self._dense.close()
+        self._embeddings.close()
+
+
+def open_index(
+    index_folder: Path,
+    embedding_folder: Path,
+    settings: RetrieveSection | None = None,
+    index_settings: IndexSection | None = None,
+) -> KnowledgeIndex:
+    """Open the index in `index_folder`, with the embedding model that it was made with.
+
+    Of `index_settings` only what is about speed is used: device, threads, precision.
+
+    Raises:
+        InputError: there is no whole index, or it was made with another embedding model.
+    """
+    manifest = _checked_manifest(index_folder, embedding_folder)
+    chosen = index_settings or IndexSection()
+    rows = read_records(index_folder / ROWS, Row)
+    embeddings = load_embeddings(
+        embedding_folder,
+        precision=chosen.precision,
+        device=chosen.device,
+        max_tokens=chosen.max_tokens,
+        num_threads=chosen.threads,
+    )
+    dense = open_store(index_folder / CHROMA, embeddings)
+    gain = _SPREADS_PER_BM25 * float(manifest.facts["cosine_spread"])
+    lexical = open_lexical(index_folder / LEXICAL, [row.row_id for row in rows], gain)
+    version = digest_of(dict(manifest.inputs))[:_VERSION_DIGITS]
+    return KnowledgeIndex(rows, embeddings, dense, [lexical], settings or RetrieveSection(), version)
+
+
+def _checked_manifest(index_folder: Path, embedding_folder: Path) -> Manifest:
+    manifest = read_manifest(index_folder)
+    if manifest is None or manifest.kind != INDEX_KIND:
+        raise InputError(f"{index_folder}: no index; run `groundtune rag index` first")
+    if missing := missing_files(index_folder, manifest):
+        raise InputError(
+            f"{index_folder}: not whole ({missing[0]} is gone or damaged); run `groundtune rag index` again"
+        )
+    if manifest.inputs.get("embedding") != folder_digest(embedding_folder):
+        raise InputError(
+            f"{index_folder}: made with another embedding model ({manifest.facts.get('embedding')}) than "
+            f"{embedding_folder}; run `groundtune rag index` again, or set models.embedding to that one"
+        )
+    return manifest

@@ -1,0 +1,64 @@
+"""The words that a grounded model is given, in Chinese and in English. Chosen by asking a 0.5B model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data.records import Row
+from rag.terms import has_cjk
+
+# A row's own footnote marks ("[5]" copied from an encyclopedia) would be taken for citations.
+_FOOTNOTE = re.compile(r"\s*[\[【［]\s*\d{1,3}(?:\s*[,，、;；]\s*\d{1,3})*\s*[\]】］]")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """One language's rules, layout of a row, and refusal.
+
+    `row_layout` has the fields marker, topic, question and answer; `pointer`, which takes the place of the user's
+    last message, has asked (that message) and question (that of the best row).
+    """
+
+    rules: str
+    row_layout: str
+    pointer: str
+    refusal: str
+
+    def rows_text(self, rows: Sequence[Row]) -> str:
+        """Return the rows as the model sees them; `[n]` is the n-th."""
+        return "\n\n".join(
+            self.row_layout.format(
+                marker=f"[{number}]",
+                topic=" ".join(part for part in (row.info_1, row.info_2) if part),
+                question=row.question,
+                answer=_FOOTNOTE.sub("", row.answer),
+            )
+            for number, row in enumerate(rows, start=1)
+        )
+
+    def pointing(self, asked: str, rows: Sequence[Row], best: int) -> str:
+        """Return the last message with the best row named: a small model otherwise copies whichever comes first."""
+        return self.pointer.format(asked=asked, question=rows[best].question.strip())
+
+
+CHINESE = Wording(
+    rules="请根据下面的资料回答用户的问题。回答要用资料里“答”的原话，写成完整的句子，不要只说“是”或“不是”，"
+    "也不要补充资料以外的内容。",
+    row_layout="{marker} {topic}\n问：{question}\n答：{answer}",
+    pointer="{asked}\n\n知识库里最接近的问题是“{question}”，请照抄它的答案。",
+    refusal="知识库中没有能回答这个问题的内容。请换一种说法再问，或咨询相关的专业人员。",
+)
+ENGLISH = Wording(
+    rules="Answer the user's question from the entries below. Use the words of the entry's answer in full "
+    "sentences, not just yes or no, and add nothing that the entries do not say.",
+    row_layout="{marker} {topic}\nQ: {question}\nA: {answer}",
+    pointer='{asked}\n\nThe closest question among the entries is "{question}". Copy its answer.',
+    refusal="The knowledge base holds nothing that answers this question. Please rephrase it, or ask an expert.",
+)
+
+
+def wording_for(question: str) -> Wording:
+    """Return the wording in the question's language."""
+    return CHINESE if has_cjk(question) else ENGLISH

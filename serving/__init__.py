@@ -1,0 +1,1 @@
+"""Engines, the OpenAI-compatible gateway, chat, and the root command line."""

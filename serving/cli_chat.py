@@ -1,0 +1,93 @@
+"""`groundtune chat`: talk to a served model in the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from data.errors import GroundTuneError, UsageError
+
+app = typer.Typer(add_completion=False, help="Chat with a served model in the terminal.")
+
+_DEFAULT_URL = "http://127.0.0.1:8000/v1"
+
+
+@app.command()
+def chat(
+    url: Annotated[str | None, typer.Option(help=f"The API; default: the run's, or {_DEFAULT_URL}.")] = None,
+    name: Annotated[str, typer.Option("--name", help="The run whose server to find.")] = "quickstart",
+    model: Annotated[str, typer.Option(help="base, tuned, base-rag or tuned-rag.")] = "tuned-rag",
+    system: Annotated[str | None, typer.Option(help="A system prompt in place of the server's.")] = None,
+    api_key_variable: Annotated[
+        str, typer.Option(help="The environment variable that holds the key, where the server wants one.")
+    ] = "OPENAI_API_KEY",
+) -> None:
+    """Ask questions, keep the history, see the sources. `exit` or Ctrl-D ends; questions may come by a pipe."""
+    from openai import APIConnectionError, APIError, DefaultHttpxClient, OpenAI
+    from rich.console import Console
+    from rich.markup import escape
+
+    from data.workspace import open_workspace
+    from serving.chat import Conversation, Source, converse
+    from serving.state import running_url
+
+    url = url or running_url(open_workspace().run(name)) or _DEFAULT_URL
+    local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+    client = OpenAI(
+        base_url=url,
+        api_key=os.environ.get(api_key_variable) or "none",
+        # A proxy of the environment does not lead to this machine.
+        http_client=DefaultHttpxClient(trust_env=False) if local else None,
+        max_retries=0,
+    )
+    try:
+        served = [card.id for card in client.models.list()]
+    except APIConnectionError as error:
+        raise GroundTuneError(
+            f"{url}: nothing answers there; start it with `groundtune serve --name {name}`"
+        ) from error
+    except APIError as error:
+        raise GroundTuneError(f"{url}: {error.message}") from error
+    if model not in served:
+        raise UsageError(f"--model {model!r}: not served at {url}; served: {', '.join(served)}")
+
+    # Colours only on a terminal; the answer on stdout, all else on stderr.
+    console = Console(highlight=False, soft_wrap=True)
+    aside = Console(stderr=True, highlight=False, soft_wrap=True)
+    if sys.stdin.isatty():
+        aside.print(f"[dim]{escape(model)} at {escape(url)}; `exit` or Ctrl-D ends[/dim]")
+
+    def show(text: str) -> None:
+        console.print(text, end="", markup=False)
+        console.file.flush()
+
+    def show_source(source: Source) -> None:
+        console.print(f"[dim]\\[{source.number}] {escape(source.title)}  {escape(source.url)}[/dim]")
+
+    def show_error(message: str) -> None:
+        aside.print(f"[red]{escape(message)}[/red]")
+
+    if not converse(Conversation(client, model, system), _line_reader(), show, show_source, show_error):
+        raise typer.Exit(1)
+
+
+def _line_reader() -> Callable[[], str | None]:
+    """Return what reads the next question: with editing and history on a terminal, plainly from a pipe."""
+    if not sys.stdin.isatty():
+        return lambda: sys.stdin.readline() or None
+    from prompt_toolkit import PromptSession
+
+    session: PromptSession[str] = PromptSession()
+
+    def read() -> str | None:
+        try:
+            return session.prompt("› ")
+        except (EOFError, KeyboardInterrupt):
+            return None
+
+    return read

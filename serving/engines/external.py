@@ -1,0 +1,29 @@
+"""An engine that somebody else runs: vLLM, SGLang, llama.cpp, Ollama, an LMDeploy proxy or a hosted API."""
+
+from __future__ import annotations
+
+from serving.engines.engine import Engine
+
+# What OpenAI's own API takes and these servers implement. A server that lacks one answers with its own error,
+# which the gateway hands on.
+_ACCEPTS = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "presence_penalty",
+        "response_format",
+        "seed",
+        "stop",
+        "stream_options",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_p",
+    }
+)
+
+
+def external_engine(name: str, url: str, model: str, api_key: str | None = None) -> Engine:
+    """Return the engine at `url`, which may end with /v1 or not."""
+    base = url.rstrip("/")
+    return Engine(name, base if base.endswith("/v1") else f"{base}/v1", model, _ACCEPTS, api_key=api_key)

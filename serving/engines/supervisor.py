@@ -1,0 +1,140 @@
+"""Starts engine processes, waits until they produce a token, and stops them without leaving anything behind.
+
+Each runs under launcher.py, which ends it when this process closes a pipe, however this process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from data.errors import GroundTuneError
+from serving.engines.engine import Command, Engine
+from serving.engines.readiness import NotReadyError, produce_token
+
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+_POLL_S = 0.1
+_LOG_LINES = 15
+
+
+class EngineProcess:
+    """One engine's process: started once, stopped once."""
+
+    def __init__(self, engine: Engine, command: Command, log: Path, grace_s: float = 2.0) -> None:
+        """`grace_s` is the time between asking the process to stop and killing it."""
+        self.engine = engine
+        self.log = log
+        self._command = command
+        self._grace_s = grace_s
+        self._launcher: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The launcher's process id; the engine is its child."""
+        return self._launcher.pid if self._launcher else None
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs, and before it was started."""
+        return self._launcher.poll() if self._launcher else None
+
+    def start(self) -> None:
+        """Start the process; its output goes to the log file, which begins anew."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        launch = [sys.executable, "-I", "-S", str(_LAUNCHER), str(self._grace_s), *self._command.argv]
+        with self.log.open("wb") as output:
+            self._launcher = subprocess.Popen(
+                launch,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._command.folder,
+                env={**os.environ, **self._command.environment},
+                start_new_session=True,
+            )
+
+    async def wait_ready(self, client: httpx.AsyncClient, timeout_s: float) -> None:
+        """Return when the engine has produced a token.
+
+        Raises:
+            GroundTuneError: it ended, or produced none in `timeout_s`; carries the last lines of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        reason = "not asked yet"
+        while (left_s := deadline - time.monotonic()) > 0:
+            if self.exit_status is not None:
+                raise GroundTuneError(self._failure(f"ended with status {self.exit_status} while starting"))
+            try:
+                await produce_token(client, self.engine, left_s)
+                return
+            except NotReadyError as error:
+                reason = str(error)
+            await asyncio.sleep(_POLL_S)
+        raise GroundTuneError(
+            self._failure(
+                f"not ready within {timeout_s:g} s ({reason}); raise serve.start_timeout_s if it needs longer"
+            )
+        )
+
+    def _failure(self, what: str) -> str:
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
+        lines = [f"  {line}" for line in text.splitlines()[-_LOG_LINES:]]
+        return "\n".join(
+            [f"engine {self.engine.name!r} {what}; last lines of {self.log}:", *(lines or ["  (empty)"])]
+        )
+
+    def ask_to_stop(self) -> None:
+        """Begin stopping; returns at once."""
+        if self._launcher is not None:
+            _close(self._launcher.stdin)
+
+    def wait_stopped(self) -> None:
+        """Return when the process and everything it started are gone."""
+        if self._launcher is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._launcher.wait(self._grace_s + 3)
+        if self._launcher.poll() is None:
+            self._launcher.kill()
+            self._launcher.wait()
+        if self._launcher.returncode < 0:
+            # The launcher was killed, so nothing swept up behind it. Its group still has its id.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._launcher.pid, signal.SIGKILL)
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    if pipe is not None:
+        with contextlib.suppress(OSError):
+            pipe.close()
+
+
+async def start_engines(
+    processes: Sequence[EngineProcess], client: httpx.AsyncClient, timeout_s: float
+) -> None:
+    """Start all at once and return when each has produced a token; if one fails, none is left running."""
+    try:
+        for process in processes:
+            process.start()
+        await asyncio.gather(*(process.wait_ready(client, timeout_s) for process in processes))
+    except BaseException:
+        stop_engines(processes)
+        raise
+
+
+def stop_engines(processes: Sequence[EngineProcess]) -> None:
+    """Stop all, side by side; returns when they are gone, after `grace_s` at most plus a moment."""
+    for process in processes:
+        process.ask_to_stop()
+    for process in processes:
+        process.wait_stopped()

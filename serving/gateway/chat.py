@@ -1,0 +1,82 @@
+"""/v1/chat/completions: from a request to an engine's answer, grounded in rows or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from serving.gateway.answers import AnswerHead, chat_events, whole_chat
+from serving.gateway.asking import Question, Timing, asked, begun
+from serving.gateway.citing import cited, refused
+from serving.gateway.errors import bad_request
+from serving.gateway.events import EventStream, while_connected
+from serving.gateway.models import ServedModel
+from serving.gateway.parts import Gateway
+from serving.gateway.relay import Pieces
+from serving.gateway.schema import ChatRequest
+
+_PATH = "chat/completions"
+Messages = Sequence[Mapping[str, Any]]
+
+
+def chat_routes(gateway: Gateway) -> APIRouter:
+    """Return /v1/chat/completions."""
+    router = APIRouter(prefix="/v1")
+
+    @router.post("/chat/completions")
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        timing = Timing(gateway.clock, gateway.clock.elapsed_s())
+        model = gateway.models.find(body.model)
+        fields, without_effect = body.fields_for(model.engine, gateway.settings.temperature)
+        answering = _answering(gateway, model, body, fields, timing, gateway.base_url(request))
+        pieces = await while_connected(request.receive, answering)
+        head = AnswerHead(f"chatcmpl-{uuid4().hex}", body.model, int(gateway.clock.now_s()))
+        if body.stream:
+            source = await begun(request.receive, pieces)
+            events = chat_events(head, source, body.include_usage)
+            return EventStream(events, source, timing.headers(without_effect))
+        whole = await while_connected(request.receive, whole_chat(head, pieces))
+        timing.mark("total")
+        return JSONResponse(whole, headers=timing.headers(without_effect))
+
+    return router
+
+
+async def _answering(
+    gateway: Gateway,
+    model: ServedModel,
+    body: ChatRequest,
+    fields: Mapping[str, Any],
+    timing: Timing,
+    base_url: str,
+) -> Pieces:
+    """Return the answer's pieces to come; for a grounded model the rows are searched first."""
+    messages: Messages = [message.as_sent() for message in body.messages]
+    if not model.grounded or gateway.grounder is None:
+        messages = with_system_prompt(messages, gateway.settings.system_prompt)
+        sent = {**fields, "messages": list(messages)}
+        return asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
+    if "tools" in fields:
+        raise bad_request(f"tools: not supported by the grounded model {body.model!r}; leave it out", "tools")
+    question = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+    if not question.strip():
+        raise bad_request("messages: a grounded model needs a user message with text", "messages")
+    grounding = await asyncio.to_thread(gateway.grounder.ground, messages)
+    timing.marks.update(grounding.timings_ms)
+    if grounding.refusal is not None:
+        return refused(grounding.refusal, question)
+    sent = {**fields, "messages": list(grounding.messages)}
+    pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
+    return cited(pieces, grounding, question, base_url)
+
+
+def with_system_prompt(messages: Messages, prompt: str) -> Messages:
+    """Return the messages with the knowledge base's system prompt, where the client sent none of its own."""
+    if not prompt or any(message["role"] == "system" for message in messages):
+        return messages
+    return [{"role": "system", "content": prompt}, *messages]

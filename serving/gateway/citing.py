@@ -1,0 +1,91 @@
+"""Puts a grounded answer's citations where clients look for them.
+
+OpenAI's clients read `annotations` of the message, Azure's read `context`, others top-level `citations` and
+`search_results`. `[n]` in the text is the n-th of all of them but `annotations`, which lists the marks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from data.records import Row
+from rag.citations import Citation, CitationWriter
+from serving.gateway.relay import End, Extra, Pieces, Text
+
+if TYPE_CHECKING:
+    from rag.grounding import Grounding
+
+
+def row_url(base_url: str, row_id: str) -> str:
+    """Return the address of a row's page."""
+    return f"{base_url}/kb/rows/{row_id}"
+
+
+async def cited(pieces: Pieces, grounding: Grounding, question: str, base_url: str) -> Pieces:
+    """Yield `pieces` with checked markers, and the citations before the end."""
+    writer = CitationWriter(grounding.rows)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if isinstance(piece, Text):
+                if text := writer.feed(piece.text):
+                    yield Text(text)
+            elif isinstance(piece, End):
+                if rest := writer.finish():
+                    yield Text(rest)
+                yield _citations(grounding, writer.citations, question, base_url)
+                yield piece
+            else:
+                yield piece
+
+
+async def refused(refusal: str, question: str) -> Pieces:
+    """Yield the answer to a question that the knowledge base does not answer; no engine is asked."""
+    yield Text(refusal)
+    context = {"citations": [], "intent": _intent(question), "no_answer": True}
+    yield Extra({"annotations": [], "context": context}, {"citations": [], "search_results": []})
+    yield End("stop", {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+
+
+def _citations(grounding: Grounding, marks: Sequence[Citation], question: str, base_url: str) -> Extra:
+    urls = [row_url(base_url, row.row_id) for row in grounding.rows]
+    annotations = [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": mark.start,
+                "end_index": mark.end,
+                "title": mark.row.title,
+                "url": row_url(base_url, mark.row.row_id),
+            },
+        }
+        for mark in marks
+    ]
+    passages = [
+        _passage(row, url, score)
+        for row, url, score in zip(grounding.rows, urls, grounding.scores, strict=True)
+    ]
+    context = {"citations": passages, "intent": _intent(question), "no_answer": False}
+    results = [{"title": row.title, "url": url} for row, url in zip(grounding.rows, urls, strict=True)]
+    return Extra(
+        {"annotations": annotations, "context": context}, {"citations": urls, "search_results": results}
+    )
+
+
+def _passage(row: Row, url: str, score: float) -> Mapping[str, Any]:
+    """Return a row in the shape of Azure's `context.citations`."""
+    return {
+        "content": row.answer,
+        "title": row.title,
+        "url": url,
+        "filepath": row.source,
+        "chunk_id": row.row_id,
+        "original_search_score": score,
+    }
+
+
+def _intent(question: str) -> str:
+    """Azure's form: the queries that were searched for, a JSON list in a string."""
+    return json.dumps([question], ensure_ascii=False)

@@ -1,0 +1,153 @@
+"""Asks an engine and reads its answer, piece by piece.
+
+Engines are always asked for a stream, also where the client did not: closing a stream is the one way that
+makes every engine stop generating for a client that has gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from serving.engines.engine import Engine
+from serving.gateway.errors import ApiError, bad_request, engine_down, engine_silent
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of the answer's text, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Other fields of the answer's message: tool calls, reasoning; or the citations that the gateway adds."""
+
+    fields: Mapping[str, Any]
+    top_level: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class End:
+    """The answer is complete. `usage` is None where nobody counted."""
+
+    finish_reason: str
+    usage: Mapping[str, Any] | None
+
+
+Piece = Text | Extra | End
+Pieces = AsyncGenerator[Piece, None]
+
+
+async def ask_engine(
+    client: httpx.AsyncClient, engine: Engine, path: str, body: Mapping[str, Any], timeout_s: float
+) -> Pieces:
+    """Yield the pieces of the engine's answer to `body`, End last. Closing the generator cancels the request.
+
+    Args:
+        path: `chat/completions` or `completions`.
+        timeout_s: Longest silence, before the first piece and between two.
+
+    Raises:
+        ApiError: the engine is down (503), silent (504), refuses (400) or fails (502). May come after pieces.
+    """
+    sent = {**body, "model": engine.model, "stream": True}
+    if "stream_options" in engine.accepts:
+        sent["stream_options"] = {"include_usage": True}
+    url = f"{engine.base_url}/{path}"
+    limits = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
+    reason, usage = None, None
+    try:
+        async with client.stream("POST", url, json=sent, headers=engine.headers, timeout=limits) as response:
+            if response.status_code != HTTPStatus.OK:
+                raise _refusal(engine, response.status_code, await response.aread())
+            async for line in _lines(response):
+                chunk = _chunk(engine, line)
+                usage = chunk.get("usage") or usage
+                for choice in chunk.get("choices") or ():
+                    for piece in _pieces(choice):
+                        yield piece
+                    reason = choice.get("finish_reason") or reason
+    except httpx.TimeoutException as error:
+        raise engine_silent(engine.name, timeout_s) from error
+    except httpx.HTTPError as error:
+        raise engine_down(engine.name, f"{type(error).__name__} {error}".strip()) from error
+    if reason is None:
+        raise engine_down(engine.name, "it ended its answer half-way")
+    yield End(reason, usage)
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    """Yield the lines of an event stream. httpx's own splits also at U+2028 and U+0085, which JSON may hold."""
+    held = b""
+    async for part in response.aiter_bytes():
+        *lines, held = (held + part).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+    yield held.decode(errors="replace")
+
+
+def _chunk(engine: Engine, line: str) -> Mapping[str, Any]:
+    """Return the JSON of one line of the event stream, or {} for a line without any."""
+    kind, _, text = line.partition(":")
+    text = text.strip()
+    if kind != "data" or not text or text == "[DONE]":
+        return {}
+    try:
+        chunk = json.loads(text)
+    except ValueError:
+        raise ApiError(HTTPStatus.BAD_GATEWAY, f"engine {engine.name!r} sent {text[:200]!r}") from None
+    if not isinstance(chunk, dict) or chunk.get("error"):
+        raise ApiError(HTTPStatus.BAD_GATEWAY, f"engine {engine.name!r} failed: {_message(chunk, text)}")
+    return chunk
+
+
+def _pieces(choice: Mapping[str, Any]) -> list[Piece]:
+    """Return what a chunk's choice brings; chat has it in `delta`, plain completions in `text`."""
+    delta = choice.get("delta") or {}
+    text = choice.get("text") or delta.get("content") or ""
+    others = {
+        name: value
+        for name, value in delta.items()
+        if name not in ("role", "content") and value not in (None, [])
+    }
+    pieces: list[Piece] = [Text(text)] if text else []
+    return [*pieces, Extra(others)] if others else pieces
+
+
+def _refusal(engine: Engine, status: int, content: bytes) -> ApiError:
+    text = content.decode(errors="replace")
+    try:
+        message = _message(json.loads(text), text)
+    except ValueError:
+        message = text[:500]
+    told = f"engine {engine.name!r} answered {status}: {message}"
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return ApiError(status, told, code="engine_busy")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return engine_down(engine.name, message)
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in (
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+    ):
+        return bad_request(told, code="engine_refused")
+    # The client can do nothing about the gateway's key or the engine's model id.
+    return ApiError(HTTPStatus.BAD_GATEWAY, told, code="engine_failed")
+
+
+def _message(body: Any, text: str) -> str:
+    """Find the message in an engine's error, whichever of the usual shapes it has."""
+    if isinstance(body, dict):
+        error = body.get("error") or body.get("detail") or body.get("message")
+        if isinstance(error, dict):
+            error = error.get("message")
+        if error:
+            return str(error)
+    return text[:500]

@@ -1,0 +1,76 @@
+"""Which models are served and which engine answers for each: from the configuration and what there is on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import UsageError
+from serving.engines.engine import Engine
+from serving.engines.external import external_engine
+from serving.engines.ports import free_ports
+from serving.engines.supervisor import EngineProcess
+from serving.engines.transformers_serve import TransformersSettings, transformers_engine
+from serving.gateway.models import ModelTable, ServedModel
+from serving.settings import ExternalEndpoint, ModelName, ServeSection, Weights
+
+_GROUNDED: Mapping[Weights, ModelName] = {"base": "base-rag", "tuned": "tuned-rag"}
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """The models to serve, and the processes to start for them."""
+
+    models: ModelTable
+    processes: tuple[EngineProcess, ...]
+
+
+def make_lineup(
+    config: ServeSection, folders: Mapping[Weights, Path], *, grounded: bool, logs: Path
+) -> Lineup:
+    """Return the lineup of the given model folders and the configured external engines.
+
+    Starts nothing. An external engine takes the place of a folder of the same name.
+
+    Raises:
+        UsageError: two models would have one id, or the variable of an external engine's key is not set.
+        InputError: a folder is not a model.
+    """
+    settings = TransformersSettings(
+        threads=config.threads_per_engine,
+        dtype=config.dtype,
+        cache_tokens=config.cache_tokens,
+        batch_tokens=config.batch_tokens,
+    )
+    engines: dict[Weights, Engine] = {name: _external(name, e) for name, e in config.external.items()}
+    local = [name for name in folders if name not in engines]
+    processes = []
+    for name, port in zip(local, free_ports(len(local)), strict=True):
+        engine, command = transformers_engine(name, folders[name], port, settings)
+        engines[name] = engine
+        processes.append(EngineProcess(engine, command, logs / f"engine-{name}.log"))
+    models = []
+    for name in ("base", "tuned"):
+        if name in engines:
+            models.append(ServedModel(config.model_id(name), engines[name]))
+            if grounded:
+                models.append(ServedModel(config.model_id(_GROUNDED[name]), engines[name], grounded=True))
+    ids = [model.model_id for model in models]
+    if len(set(ids)) < len(ids):
+        raise UsageError(
+            f"serve.model_ids: two models have the same id ({', '.join(ids)}); give each its own"
+        )
+    return Lineup(ModelTable(models), tuple(processes))
+
+
+def _external(name: Weights, endpoint: ExternalEndpoint) -> Engine:
+    key = None
+    if endpoint.api_key_variable is not None:
+        key = os.environ.get(endpoint.api_key_variable)
+        if not key:
+            raise UsageError(
+                f"serve.external.{name}.api_key_variable: {endpoint.api_key_variable} is not set in the environment"
+            )
+    return external_engine(name, endpoint.url, endpoint.model, key)

@@ -1,0 +1,107 @@
+"""From what was asked on the command line and what the run has made to a service that can be started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from data.config import RawConfig, section, settle_config
+from data.errors import InputError
+from data.manifest import MANIFEST_NAME
+from data.models.config import ModelsConfig
+from data.models.folder import resolve_model
+from data.settings import PrepareSection
+from data.workspace import Run, Workspace
+from rag.config import IndexSection, RetrieveSection
+from serving.gateway.parts import GatewaySettings
+from serving.lineup import make_lineup
+from serving.service import Knowledge, Service
+from serving.settings import ServeSection, Weights
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The command line of `groundtune serve`; None leaves a choice to the configuration or the run."""
+
+    config: Path | None
+    name: str
+    overrides: tuple[str, ...]
+    host: str
+    port: int
+    base: str | None
+    merged: Path | None
+    require_tuned: bool
+
+
+def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, list[str]]:
+    """Return the service, and a line for each thing that is not served and why.
+
+    Loads and starts nothing.
+
+    Raises:
+        UsageError: the configuration is wrong.
+        InputError: a model folder is not there, or is not one.
+    """
+    run = workspace.run(choices.name)
+    raw = settle_config(run, choices.config, choices.overrides)
+    config = section(raw, "serve", ServeSection)
+    models = section(raw, "models", ModelsConfig)
+    notes: list[str] = []
+    folders: dict[Weights, Path] = {}
+    if "base" not in config.external:
+        folders["base"] = resolve_model(workspace, choices.base or models.base)
+    merged = choices.merged or run.merged
+    if "tuned" not in config.external:
+        if (merged / "config.json").is_file():
+            folders["tuned"] = merged.resolve()
+        elif choices.merged is not None or choices.require_tuned:
+            raise InputError(
+                f"{merged}: no merged model there; run `groundtune train merge --name {run.name}` first"
+            )
+        else:
+            notes.append(f"no merged model in {merged}: tuned and tuned-rag are not served")
+    open_knowledge = None
+    if (run.index / MANIFEST_NAME).is_file():
+        open_knowledge = partial(_open_knowledge, run, resolve_model(workspace, models.embedding), raw)
+    else:
+        notes.append(f"no index in {run.index}: base-rag and tuned-rag are not served")
+    lineup = make_lineup(config, folders, grounded=open_knowledge is not None, logs=run.logs)
+    settings = GatewaySettings(
+        system_prompt=section(raw, "prepare", PrepareSection).system_prompt,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        kb_id=run.name,
+        embedding_id=models.embedding,
+        public_url=config.public_url,
+        engine_timeout_s=config.engine_timeout_s,
+        ready_window_s=config.ready_window_s,
+    )
+    service = Service(
+        lineup=lineup,
+        settings=settings,
+        host=choices.host,
+        port=choices.port,
+        start_timeout_s=config.start_timeout_s,
+        run_folder=run.folder,
+        open_knowledge=open_knowledge,
+    )
+    return service, notes
+
+
+def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:
+    """Open the run's index; takes seconds, most of them for imports."""
+    from rag.grounding import Grounder
+    from rag.knowledge import open_index
+
+    retrieve = section(raw, "retrieve", RetrieveSection)
+    index = open_index(run.index, embedding, retrieve, section(raw, "index", IndexSection))
+    grounder = Grounder(
+        index,
+        system_prompt=section(raw, "prepare", PrepareSection).system_prompt,
+        top_k=retrieve.top_k,
+        refuse_below=retrieve.refuse_below,
+    )
+    # The first search is slow, and nothing is ready that has not worked once.
+    index.search(run.name, 1)
+    return Knowledge(index, grounder)

@@ -1,0 +1,130 @@
+"""Putting questions to every served model through the real OpenAI client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import httpx
+from openai import AsyncOpenAI, OpenAIError
+
+from data.errors import GroundTuneError
+from data.records import HeldOutQuestion
+from serving.quickstart.scores import rouge_l, without_markers
+
+
+@dataclass(frozen=True)
+class CitedRow:
+    """A citation as the client saw it; `resolves` when its URL answered with that row."""
+
+    row_id: str
+    title: str
+    url: str
+    source: str
+    resolves: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model's answer. `cites_right_row` is None for a model that cites nothing by design."""
+
+    text: str
+    latency_s: float
+    completion_tokens: int
+    rouge_l: float
+    citations: tuple[CitedRow, ...]
+    cites_right_row: bool | None
+    no_answer: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with the answers by model id."""
+
+    question: HeldOutQuestion
+    answers: dict[str, Answer]
+
+
+async def ask_all(
+    url: str,
+    models: Sequence[str],
+    questions: Sequence[HeldOutQuestion],
+    concurrency: int,
+    max_tokens: int,
+    on_answer: Callable[[], None],
+) -> list[Asked]:
+    """Ask every question of every model, greedily; models one after the other so that none slows another.
+
+    Args:
+        url: the API's base, ending in /v1.
+        on_answer: called after each answer.
+
+    Raises:
+        GroundTuneError: a request failed.
+    """
+    answers: dict[tuple[int, str], Answer] = {}
+    async with (
+        AsyncOpenAI(base_url=url, api_key="not-needed", max_retries=0, timeout=600) as client,
+        httpx.AsyncClient(timeout=30, trust_env=False) as rows,
+    ):
+        for model in models:
+            # Equal batches give equal arithmetic: the next group begins when the whole one before is done.
+            for start in range(0, len(questions), concurrency):
+                places = range(start, min(start + concurrency, len(questions)))
+                group = [
+                    _ask(client, rows, model, questions[place], max_tokens, on_answer) for place in places
+                ]
+                for place, answer in zip(places, await asyncio.gather(*group), strict=True):
+                    answers[place, model] = answer
+    return [
+        Asked(question, {model: answers[place, model] for model in models})
+        for place, question in enumerate(questions)
+    ]
+
+
+async def _ask(
+    client: AsyncOpenAI,
+    rows: httpx.AsyncClient,
+    model: str,
+    question: HeldOutQuestion,
+    max_tokens: int,
+    on_answer: Callable[[], None],
+) -> Answer:
+    started = time.perf_counter()
+    try:
+        completion = await client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": question.question}],
+            temperature=0,
+            max_tokens=max_tokens,
+        )
+    except OpenAIError as error:
+        raise GroundTuneError(f"model {model!r}, question {question.question!r}: {error}") from error
+    latency_s = time.perf_counter() - started
+    message = completion.choices[0].message
+    text = message.content or ""
+    citations = tuple([await _resolve(rows, item.url_citation.url) for item in message.annotations or []])
+    # `context` is an extension: the client keeps it beside the fields that it knows.
+    context = (message.model_extra or {}).get("context")
+    on_answer()
+    return Answer(
+        text=text,
+        latency_s=round(latency_s, 3),
+        completion_tokens=completion.usage.completion_tokens if completion.usage else 0,
+        rouge_l=round(rouge_l(without_markers(text), question.answer), 2),
+        citations=citations,
+        cites_right_row=None
+        if context is None
+        else any(cited.row_id == question.row_id for cited in citations),
+        no_answer=bool(context and context.get("no_answer")),
+    )
+
+
+async def _resolve(rows: httpx.AsyncClient, url: str) -> CitedRow:
+    response = await rows.get(url, headers={"Accept": "application/json"})
+    row = response.json() if response.status_code == httpx.codes.OK else {}
+    row_id = url.rsplit("/", 1)[-1]
+    title = " · ".join(part for part in (row.get("info_1"), row.get("info_2"), row.get("question")) if part)
+    return CitedRow(row_id, title, url, row.get("source", ""), resolves=row.get("row_id") == row_id)

@@ -1,0 +1,20 @@
+"""Which module holds the schema of each configuration section.
+
+As text, because serving does not import training, and because a step imports only its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SECTION_SCHEMAS: Mapping[str, str] = {
+    "workbook": "data.settings:WorkbookSection",
+    "prepare": "data.settings:PrepareSection",
+    "models": "data.models.config:ModelsConfig",
+    "train": "training.config:TrainSection",
+    "merge": "training.config:MergeSection",
+    "index": "rag.config:IndexSection",
+    "retrieve": "rag.config:RetrieveSection",
+    "serve": "serving.settings:ServeSection",
+    "ask": "serving.quickstart.settings:AskSection",
+}

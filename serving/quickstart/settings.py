@@ -1,0 +1,22 @@
+"""The `ask` section: the questions that a quickstart puts to the four models."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from data.config import Section
+
+
+class AskSection(Section):
+    """How many held-out questions are asked, and how."""
+
+    questions: Annotated[int, Field(ge=0)] = 12
+    """Chosen by `seed` from the held-out questions; 0 asks all."""
+    concurrency: Annotated[int, Field(ge=1)] = 12
+    """Questions put to one model at a time. More is faster, but what a batch holds changes the last bit of bf16
+    arithmetic, so that greedy answers may differ between two runs; 1 repeats exactly."""
+    max_tokens: Annotated[int, Field(ge=1)] = 192
+    """Longest answer."""
+    seed: int = 17

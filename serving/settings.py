@@ -1,0 +1,57 @@
+"""The `serve` section of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from data.config import Section
+from serving.engines.transformers_serve import Dtype
+
+Weights = Literal["base", "tuned"]
+ModelName = Literal["base", "tuned", "base-rag", "tuned-rag"]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
+
+
+class ExternalEndpoint(Section):
+    """An engine that somebody else runs, at an OpenAI-compatible URL."""
+
+    url: HttpUrl
+    model: str
+    api_key_variable: str | None = None
+    """The environment variable that holds the key, so that no file has to."""
+
+
+class ServeSection(Section):
+    """How the models are served."""
+
+    max_tokens: Annotated[int, Field(ge=1)] = 512
+    """Length of an answer where the request does not say."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """Where the request does not say, for engines that sample at all."""
+    threads_per_engine: Annotated[int, Field(ge=0)] = 0
+    """CPU threads of an engine; 0: every core."""
+    cache_tokens: Annotated[int, Field(ge=1024)] = 32768
+    """Tokens in an engine's key-value cache, all requests together; also the longest single request."""
+    batch_tokens: Annotated[int, Field(ge=64)] = 2048
+    """Most tokens of one forward pass; longer prompts are taken in parts."""
+    dtype: Dtype = "bfloat16"
+    """What engines compute in. float32 is slower and takes twice the memory; an answer should then depend less on
+    which others are generated beside it (not measured)."""
+    start_timeout_s: Annotated[float, Field(gt=0)] = 180.0
+    """How long an engine may take to its first token."""
+    engine_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Longest silence of an engine before a request ends with 504."""
+    ready_window_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long a token proves that an engine works."""
+    public_url: HttpUrl | None = None
+    """How clients reach the server, for links in answers; default: as the request was addressed."""
+    model_ids: Annotated[dict[ModelName, str], Field(default_factory=dict)]
+    """Ids for clients that should not see base, tuned, base-rag and tuned-rag."""
+    external: Annotated[dict[Weights, ExternalEndpoint], Field(default_factory=dict)]
+    """Engines to use in place of starting one."""
+
+    def model_id(self, name: ModelName) -> str:
+        """Return the id under which clients ask for `name`."""
+        return self.model_ids.get(name, name)

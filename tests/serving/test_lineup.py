@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import UsageError
+from serving.lineup import make_lineup
+from serving.settings import ExternalEndpoint, ServeSection
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    return tmp_path
+
+
+def test_each_folder_is_an_engine_and_two_models(model: Path) -> None:
+    lineup = make_lineup(ServeSection(), {"base": model, "tuned": model}, grounded=True, logs=model)
+    assert lineup.models.ids == ("base", "base-rag", "tuned", "tuned-rag")
+    assert [process.engine.name for process in lineup.processes] == ["base", "tuned"]
+    assert len({process.engine.base_url for process in lineup.processes}) == 2
+
+
+def test_without_index_or_merged_model_less_is_served(model: Path) -> None:
+    assert make_lineup(ServeSection(), {"base": model}, grounded=False, logs=model).models.ids == ("base",)
+
+
+def test_external_engine_is_not_started(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "secret")
+    there = ExternalEndpoint(url="http://gpu:8001", model="merged", api_key_variable="SOME_KEY")
+    config = ServeSection(external={"tuned": there}, model_ids={"tuned": "our-model"})
+    lineup = make_lineup(config, {"base": model, "tuned": model}, grounded=False, logs=model)
+    assert lineup.models.ids == ("base", "our-model")
+    assert [process.engine.name for process in lineup.processes] == ["base"]
+    engine = lineup.models.find("our-model").engine
+    assert engine.base_url == "http://gpu:8001/v1"
+    assert engine.headers == {"Authorization": "Bearer secret"}
+    assert "secret" not in repr(engine)
+
+
+def test_key_variable_that_is_not_set() -> None:
+    there = ExternalEndpoint(url="http://gpu:8001", model="m", api_key_variable="NO_SUCH_VARIABLE")
+    with pytest.raises(UsageError, match="NO_SUCH_VARIABLE is not set"):
+        make_lineup(ServeSection(external={"base": there}), {}, grounded=False, logs=Path())
+
+
+def test_two_models_with_one_id(model: Path) -> None:
+    config = ServeSection(model_ids={"tuned": "base"})
+    with pytest.raises(UsageError, match="same id"):
+        make_lineup(config, {"base": model, "tuned": model}, grounded=False, logs=model)

@@ -1,0 +1,1 @@
+"""From rows to an adapter to a merged model."""

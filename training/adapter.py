@@ -1,0 +1,117 @@
+"""The step from a dataset and a base model to a LoRA adapter in PEFT's format.
+
+RUN/adapter/        adapter_config.json, adapter_model.safetensors, groundtune.json
+RUN/metrics.jsonl   one line an optimizer step
+RUN/loss.png        the same as a picture
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data.artefacts import digest_of, folder_beside, write_text
+from data.conversations import Conversation
+from data.manifest import Manifest, folder_digest, is_current, read_manifest, write_manifest
+from data.models.capacity import require_disk, require_memory
+from data.models.folder import check_model_folder, weights_bytes
+from data.workspace import Run
+from training.config import TrainSection
+
+
+def adapter_inputs(run: Run, base_folder: Path, config: TrainSection) -> dict[str, str]:
+    """Return the digests of all that decides the adapter."""
+    return {
+        "base": folder_digest(base_folder),
+        "train.jsonl": _file_digest(run.dataset, "train.jsonl"),
+        "settings": digest_of(config.model_dump(mode="json", exclude={"checkpoint_every_s"})),
+    }
+
+
+def _file_digest(dataset: Path, name: str) -> str:
+    manifest = read_manifest(dataset)
+    stamp = manifest.files.get(name) if manifest else None
+    return stamp.sha256 if stamp else "absent"
+
+
+def train_adapter(run: Run, base_folder: Path, config: TrainSection) -> tuple[Manifest, bool]:
+    """Train and write the adapter unless it is there already; returns (manifest, whether work was done).
+
+    Raises:
+        InputError: no dataset, no usable base model, or too little memory or disk for it.
+    """
+    check_model_folder(base_folder)
+    inputs = adapter_inputs(run, base_folder, config)
+    if is_current(run.adapter, "adapter", inputs):
+        manifest = read_manifest(run.adapter)
+        assert manifest is not None
+        return manifest, False
+    # Weights, activations of one pack, and the adapter's float32 weights with two moments.
+    require_memory(int(weights_bytes(base_folder) * 1.5) + (1 << 30), f"training on {base_folder.name}")
+    require_disk(run.folder, 1 << 29, "checkpoints and the adapter")
+    return _train(run, base_folder, config, inputs), True
+
+
+def _train(run: Run, base_folder: Path, config: TrainSection, inputs: Mapping[str, str]) -> Manifest:
+    from transformers import AutoTokenizer
+
+    from training.checkpoint import StepMetrics
+    from training.examples import encode, read_conversations
+    from training.lora import AdaptedModel
+    from training.loss_chart import draw_loss
+    from training.packing import pack_examples
+    from training.progress import TrainingProgress
+    from training.trainer import train
+
+    tokenizer = AutoTokenizer.from_pretrained(base_folder, local_files_only=True)
+    conversations = _of_styles(read_conversations(run.dataset / "train.jsonl"), config)
+    examples = [encode(conversation, tokenizer, config.max_tokens) for conversation in conversations]
+    num_cut = sum(example.was_cut for example in examples)
+    if num_cut:
+        print(
+            f"note: {num_cut} of {len(examples)} answers cut at train.max_tokens={config.max_tokens}",
+            file=sys.stderr,
+        )
+    packs = pack_examples(examples, config.pack_tokens, config.seed)
+    model = AdaptedModel(base_folder, config)
+    with TrainingProgress(run.folder / "metrics.jsonl") as progress:
+
+        def on_step(metrics: StepMetrics, num_steps: int) -> None:
+            progress.advance(metrics, num_steps)
+
+        history = train(model, packs, config, run.checkpoints / "adapter", inputs, on_step)
+    draw_loss(history, run.folder / "loss.png")
+    facts: dict[str, Any] = {
+        "base": base_folder.name,
+        "num_conversations": len(examples),
+        "num_cut": num_cut,
+        "num_steps": len(history),
+        "num_tokens": sum(item.num_tokens for item in history),
+        "final_loss": history[-1].loss,
+        "lora_rank": config.lora_rank,
+        "lora_alpha": config.lora_alpha,
+    }
+    with folder_beside(run.adapter) as beside:
+        model.peft.save_pretrained(str(beside), safe_serialization=True)
+        _make_portable(beside, base_folder)
+        return write_manifest(beside, "adapter", inputs, facts)
+
+
+def _of_styles(conversations: list[Conversation], config: TrainSection) -> list[Conversation]:
+    """Return what is trained on; a row that has none of the wordings keeps the one it has."""
+    wanted = [item for item in conversations if item.style in config.styles]
+    covered = {item.row_id for item in wanted}
+    return [item for item in conversations if item.style in config.styles or item.row_id not in covered]
+
+
+def _make_portable(folder: Path, base_folder: Path) -> None:
+    """Name the base model by its folder's name: a path of this machine would differ from run to run."""
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base_folder.name
+    config["target_modules"] = sorted(config["target_modules"])
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    (folder / "README.md").unlink(missing_ok=True)

@@ -1,0 +1,55 @@
+"""Cross-entropy of the answer tokens, through a frozen output matrix, without the logits ever being whole.
+
+A 152k-word vocabulary makes the logits of one pack hundreds of megabytes, which a CPU then reads and writes
+several times. Here they are made for a few tokens at a time, small enough for the cache, and turned at once
+into the loss and into the gradient of the hidden states: the output matrix is frozen, so nothing else of them
+is ever needed. The idea is that of fused linear cross-entropy (Hsu et al. 2024, Liger Kernel).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+_CHUNK_TOKENS = 64
+
+
+class _AnswerLoss(torch.autograd.Function):
+    """hidden: (L, D), weight: (V, D) without gradient, labels: (L,) -> summed loss, float32."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        grad = torch.empty_like(hidden)
+        for start in range(0, len(labels), _CHUNK_TOKENS):
+            part = slice(start, start + _CHUNK_TOKENS)
+            chunk_labels = labels[part, None]
+            logits = functional.linear(hidden[part], weight).float()
+            log_sums = logits.logsumexp(dim=-1, keepdim=True)
+            total += (log_sums - logits.gather(1, chunk_labels)).sum()
+            # The gradient of the loss by the logits: softmax less one at the label.
+            slope = logits.sub_(log_sums).exp_()
+            slope.scatter_add_(1, chunk_labels, torch.full_like(chunk_labels, -1, dtype=slope.dtype))
+            grad[part] = slope.to(hidden.dtype) @ weight
+        ctx.save_for_backward(grad)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        (grad,) = ctx.saved_tensors
+        return grad * grads[0].to(grad.dtype), None, None
+
+
+def answer_loss(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the summed cross-entropy (a scalar, float32) of `labels` given the states that predict them.
+
+    Args:
+        hidden: (L, D), the final hidden states of the tokens whose successor is learned.
+        weight: (V, D), the output matrix; it gets no gradient.
+        labels: (L,) token ids.
+    """
+    product: Any = _AnswerLoss.apply
+    loss: torch.Tensor = product(hidden, weight.detach(), labels)
+    return loss

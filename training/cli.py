@@ -1,0 +1,110 @@
+"""`groundtune train`: from a dataset to an adapter to a merged model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data.config import save_config, section, settle_config
+from data.models.config import ModelsConfig
+from data.models.folder import resolve_model
+from data.workspace import open_workspace
+
+app = typer.Typer(no_args_is_help=True, help="Fine-tune with LoRA, merge the adapter.")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A YAML of configs/; without it, the run's own.")
+]
+NameOption = Annotated[str, typer.Option("--name", help="The run's name under var/runs/.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, laid over the configuration.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.callback()
+def root() -> None:
+    """Groups the subcommands."""
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    name: NameOption = "quickstart",
+    settings: SetOption = None,
+    base: Annotated[str | None, typer.Option(help="Base model: a name, hf:..., or a folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a LoRA adapter on the run's dataset; a killed run goes on where it was."""
+    from training.adapter import train_adapter
+    from training.config import TrainSection
+
+    workspace = open_workspace()
+    place = workspace.run(name)
+    raw = settle_config(place, config, settings or ())
+    chosen = section(raw, "train", TrainSection)
+    folder = resolve_model(workspace, base or section(raw, "models", ModelsConfig).base)
+    manifest, fresh = train_adapter(place, folder, chosen)
+    save_config(place, raw)
+    facts = dict(manifest.facts)
+    _report(
+        {"adapter": str(place.adapter), **facts},
+        f"adapter {_state(fresh)}: {place.adapter} ({facts['num_steps']} steps, final loss {facts['final_loss']:.3f})",
+        as_json,
+    )
+
+
+@app.command()
+def merge(
+    base: Annotated[str | None, typer.Argument(help="Base model; default: the run's.")] = None,
+    adapter: Annotated[Path | None, typer.Argument(help="Adapter folder; default: the run's.")] = None,
+    out: Annotated[Path | None, typer.Argument(help="Folder to write; default: the run's merged/.")] = None,
+    config: ConfigOption = None,
+    name: NameOption = "quickstart",
+    settings: SetOption = None,
+    max_shard_size: Annotated[
+        str | None, typer.Option("--max-shard-size", help="As in 2GB or 500MB.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge an adapter into its base model: `train merge [BASE ADAPTER OUT]`."""
+    from training.config import MergeSection
+    from training.merge import max_shard_bytes, merge_adapter
+
+    workspace = open_workspace()
+    place = workspace.run(name)
+    raw = settle_config(place, config, settings or ())
+    chosen = section(raw, "merge", MergeSection)
+    limit = _size_bytes(max_shard_size) if max_shard_size else max_shard_bytes(chosen.max_shard_size_gb)
+    target = out or place.merged
+    manifest, fresh = merge_adapter(
+        resolve_model(workspace, base or section(raw, "models", ModelsConfig).base),
+        adapter or place.adapter,
+        target,
+        limit,
+    )
+    _report(
+        {"merged": str(target), **manifest.facts},
+        f"merged model {_state(fresh)}: {target} ({manifest.facts['num_tensors']} tensors)",
+        as_json,
+    )
+
+
+def _size_bytes(text: str) -> int:
+    units = {"GB": 1_000_000_000, "MB": 1_000_000, "GIB": 1 << 30, "MIB": 1 << 20}
+    for unit, factor in units.items():
+        number = text.strip().upper().removesuffix(unit)
+        if number != text.strip().upper() and number.strip().replace(".", "", 1).isdigit():
+            return int(float(number) * factor)
+    raise typer.BadParameter(f"{text!r}: expected a size as in 2GB or 500MB")
+
+
+def _state(fresh: bool) -> str:
+    return "written" if fresh else "up to date"
+
+
+def _report(result: dict[str, Any], line: str, as_json: bool) -> None:
+    print(json.dumps(result, ensure_ascii=False) if as_json else line)

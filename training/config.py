@@ -1,0 +1,60 @@
+"""The configuration sections of training: `train` and `merge`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from data.config import Section
+from data.conversations import QuestionStyle
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class TrainSection(Section):
+    """LoRA fine-tuning of the base model on the prepared conversations.
+
+    The defaults suit a 0.5B model on two CPU cores and some hundred rows; configs/ holds others.
+    """
+
+    styles: Annotated[tuple[QuestionStyle, ...], Field(min_length=1)] = ("plain",)
+    """Wordings of the dataset that are trained on: `plain` is what people type, `seed` the tutorial's template.
+
+    Each wording shows every answer once an epoch, so two of them cost what two epochs do.
+    """
+    lora_rank: Positive = 16
+    lora_alpha: Positive = 32
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    )  # fmt: skip
+    top_layers: Positive | None = 12
+    """Adapt only so many layers, counted from the output; None, or more than there are, adapts all.
+
+    The layers below then need no backward pass, and their output for each pack is computed once and kept.
+    """
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    """Peak of the cosine schedule."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Positive = 2
+    max_train_tokens: Positive | None = 40_000
+    """Stop after so many packed tokens even if epochs are left; the schedule is laid over what will be run."""
+    pack_tokens: Positive = 384
+    """Tokens in one forward pass; whole conversations are packed into it without seeing one another."""
+    packs_per_step: Positive = 1
+    """Packs whose gradients are summed before the optimizer steps."""
+    max_tokens: Positive = 1024
+    """A longer conversation is cut at its end."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    gradient_checkpointing: bool = False
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 20.0
+    seed: int = 17
+
+
+class MergeSection(Section):
+    """Merging the adapter into the base model."""
+
+    max_shard_size_gb: Annotated[float, Field(gt=0)] = 2.0

@@ -1,0 +1,88 @@
+"""The arithmetic of a LoRA linear layer, forward and backward, without the copies that make it slow.
+
+    y = x Wᵀ + b + s (x Aᵀ) Bᵀ
+
+PEFT computes the same through separate operations: it copies the activations to float32 for A, scales and
+adds whole (T, D_out) tensors. Here the low-rank product is accumulated into the base product (one addmm),
+and W, which is frozen, gets no gradient. A and B stay PEFT's own float32 parameters, so saving, merging and
+checkpoints are PEFT's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import nn
+from torch.nn import functional
+
+
+class _LoraProduct(torch.autograd.Function):
+    """x: (..., D_in), weight: (D_out, D_in), bias: (D_out,) or None, a: (r, D_in), b: (D_out, r)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: Any,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        a, b = a.to(x.dtype), b.to(x.dtype)
+        low = flat @ a.T
+        y = functional.linear(flat, weight, bias).addmm_(low, b.T, alpha=scale)
+        ctx.save_for_backward(flat, low, weight, a, b)
+        ctx.scale = scale
+        return y.reshape(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        flat, low, weight, a, b = ctx.saved_tensors
+        shape = grads[0].shape
+        grad = grads[0].reshape(-1, shape[-1])
+        grad_low = (grad @ b).mul_(ctx.scale)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ weight).addmm_(grad_low, a).reshape(*shape[:-1], -1)
+        grad_a = (grad_low.T @ flat).float()
+        grad_b = (grad.T @ low).float().mul_(ctx.scale)
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+def fuse_lora(model: nn.Module) -> int:
+    """Let every LoRA linear layer of a PEFT model compute as above; returns how many there are.
+
+    Layers with dropout, several adapters or quantised weights keep PEFT's own forward.
+    """
+    count = 0
+    for module in model.modules():
+        if isinstance(module, LoraLinear) and _is_plain(module):
+            module.forward = _forward_of(module)  # type: ignore[method-assign]
+            count += 1
+    return count
+
+
+def _is_plain(module: Any) -> bool:
+    adapters = module.active_adapters
+    return (
+        len(adapters) == 1
+        and type(module.base_layer) is nn.Linear
+        and isinstance(module.lora_dropout[adapters[0]], nn.Identity)
+        and not module.use_dora[adapters[0]]
+    )
+
+
+def _forward_of(module: Any) -> Any:
+    name = module.active_adapters[0]
+    base, a, b, scale = module.base_layer, module.lora_A[name], module.lora_B[name], module.scaling[name]
+
+    product: Any = _LoraProduct.apply
+
+    def forward(x: torch.Tensor) -> Any:
+        return product(x, base.weight, base.bias, a.weight, b.weight, scale)
+
+    return forward

@@ -1,0 +1,111 @@
+"""The base model with LoRA adapters on it: loading, the forward pass over a pack, and its loss.
+
+The only file that imports peft for training. Knows nothing of schedules or files other than the base model.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from training.answer_loss import answer_loss
+from training.config import TrainSection
+from training.fused_lora import fuse_lora
+from training.packing import Pack, attention_mask
+
+
+class AdaptedModel:
+    """A causal language model whose frozen base carries trainable LoRA matrices in its upper layers.
+
+    `trunk` is the part below the first adapted layer: it has no gradient, so what it makes of a pack never
+    changes during training and may be kept by the caller.
+    """
+
+    def __init__(self, base_folder: Path, config: TrainSection) -> None:
+        self.dtype = getattr(torch, config.dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            base_folder,
+            dtype=self.dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        num_layers = model.config.num_hidden_layers
+        self.num_trunk_layers = max(0, num_layers - (config.top_layers or num_layers))
+        torch.manual_seed(config.seed)
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=list(config.target_modules),
+            layers_to_transform=list(range(self.num_trunk_layers, num_layers)),
+            task_type="CAUSAL_LM",
+        )
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5 by a name that the latter has renamed; nothing a user could do.
+            warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+            self.peft = get_peft_model(model, lora)
+        # Without dropout every layer computes in the base's own dtype; PEFT's own path needs autocast.
+        self.needs_autocast = fuse_lora(self.peft) == 0 and config.dtype == "bfloat16"
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.enable_input_require_grads()
+        self.model = model
+        self.decoder: Any = model.get_decoder()
+        self.head: nn.Linear = model.get_output_embeddings()
+        self.peft.train()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return the trainable matrices by name, in a fixed order."""
+        return {name: weight for name, weight in self.peft.named_parameters() if weight.requires_grad}
+
+    def trunk(self, pack: Pack) -> torch.Tensor:
+        """Return what the frozen lower layers make of a pack: (1, P, D), without gradient."""
+        if self.num_trunk_layers == 0:
+            embedded: torch.Tensor = self.model.get_input_embeddings()(pack.ids)
+            return embedded
+        with torch.no_grad(), self._only_layers(slice(0, self.num_trunk_layers), keep_norm=False):
+            hidden: torch.Tensor = self._decode(pack, input_ids=pack.ids)
+            return hidden
+
+    def loss(self, pack: Pack, trunk: torch.Tensor) -> torch.Tensor:
+        """Return the summed cross-entropy (a scalar, float32) of the pack's labels, given its trunk output.
+
+        Only the hidden states that predict a label go through the output matrix: it is a quarter of a 0.5B
+        model's arithmetic, and most tokens of a short question carry no loss.
+        """
+        with self._only_layers(slice(self.num_trunk_layers, None), keep_norm=True):
+            hidden = self._decode(pack, inputs_embeds=trunk)
+        return answer_loss(hidden[0].index_select(0, pack.predicting), self.head.weight, pack.labels)
+
+    def _decode(self, pack: Pack, **inputs: torch.Tensor) -> torch.Tensor:
+        output = self.decoder(
+            **inputs,
+            attention_mask=attention_mask(pack, self.dtype),
+            position_ids=pack.positions,
+            use_cache=False,
+        )
+        hidden: torch.Tensor = output.last_hidden_state
+        return hidden
+
+    @contextmanager
+    def _only_layers(self, which: slice, *, keep_norm: bool) -> Iterator[None]:
+        """Let the decoder run only some of its layers; embeddings, rotary positions and masks stay its own."""
+        decoder = self.decoder
+        layers, norm, count = decoder.layers, decoder.norm, decoder.config.num_hidden_layers
+        decoder.layers = layers[which]
+        decoder.config.num_hidden_layers = len(decoder.layers)
+        if not keep_norm:
+            decoder.norm = nn.Identity()
+        try:
+            yield
+        finally:
+            decoder.layers, decoder.norm, decoder.config.num_hidden_layers = layers, norm, count
