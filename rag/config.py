@@ -55,6 +55,10 @@ class RetrieveSection(Section):
     refuse_below: Annotated[float, Field(ge=0, le=1)] | None = None
     """Refuse to answer when the best row's fused score is lower; None refuses only where nothing is found."""
 
+    quote_unsupported: bool = True
+    """Give the nearest row's approved answer in place of one that no row supports (the model repeated the question,
+    answered "yes", made something up). A stream is then held until its first supported sentence ends."""
+
     @field_validator("weights")
     @classmethod
     def _some_weight(cls, value: dict[StageName, float]) -> dict[StageName, float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from data.records import Row
+from rag.answers import related
 from rag.prompts import wording_for
 from rag.stages import Search
 
@@ -46,6 +47,9 @@ class Grounding:
         timings_ms: By part ("embed", "retrieve").
         kb_version: The index's version.
         refusal: If not None, the answer; the engine is not asked.
+        quotable: The place in `rows` of the nearest one, if it may be quoted should the engine's answer have no
+            source among the rows.
+        rival: The place of the second nearest, where its score says as much for it as for the nearest.
     """
 
     rows: tuple[Row, ...]
@@ -54,6 +58,8 @@ class Grounding:
     timings_ms: Mapping[str, float]
     kb_version: str
     refusal: str | None
+    quotable: int | None = None
+    rival: int | None = None
 
 
 class Grounder:
@@ -64,15 +70,23 @@ class Grounder:
         system_prompt: The knowledge base's own; comes first.
         top_k: Rows that ground an answer.
         refuse_below: Refuse when the best row's score is lower; None: only when there is no row.
+        quote_unsupported: Allow the nearest rows to be quoted in place of an answer without a source.
     """
 
     def __init__(
-        self, index: Searcher, *, system_prompt: str = "", top_k: int = 3, refuse_below: float | None = None
+        self,
+        index: Searcher,
+        *,
+        system_prompt: str = "",
+        top_k: int = 3,
+        refuse_below: float | None = None,
+        quote_unsupported: bool = True,
     ) -> None:
         self._index = index
         self._system_prompt = system_prompt.strip()
         self._top_k = top_k
         self._refuse_below = refuse_below
+        self._quote_unsupported = quote_unsupported
 
     def ground(self, messages: Sequence[Mapping[str, Any]]) -> Grounding:
         """Find rows for the last user message and build what to ask the engine.
@@ -87,11 +101,12 @@ class Grounder:
         if not asked or not asked[-1].strip():
             raise ValueError("no user message with text to ground an answer in")
         question = asked[-1]
-        found = self._index.search(search_text(asked), self._top_k)
+        searched = search_text(asked)
+        found = self._index.search(searched, self._top_k)
         hits = sorted(found.hits, key=lambda hit: hit.row.row_id)
         rows = tuple(hit.row for hit in hits)
         best = max((hit.score for hit in hits), default=None)
-        nearest = max(range(len(hits)), key=lambda place: hits[place].score, default=None)
+        nearest = [hits.index(hit) for hit in found.hits[: found.num_best]]
         refused = best is None or (self._refuse_below is not None and best < self._refuse_below)
         return Grounding(
             rows=rows,
@@ -100,19 +115,30 @@ class Grounder:
             timings_ms=found.timings_ms,
             kb_version=self._index.version,
             refusal=wording_for(question).refusal if refused else None,
+            quotable=self._quotable(searched, rows, nearest),
+            rival=nearest[1] if len(nearest) > 1 else None,
         )
 
+    def _quotable(self, asked: str, rows: Sequence[Row], nearest: Sequence[int]) -> int | None:
+        if self._quote_unsupported and nearest and related(asked, rows, nearest[0]):
+            return nearest[0]
+        return None
+
     def _engine_messages(
-        self, messages: Sequence[Mapping[str, Any]], rows: Sequence[Row], question: str, nearest: int | None
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        rows: Sequence[Row],
+        question: str,
+        nearest: Sequence[int],
     ) -> list[Mapping[str, Any]]:
         wording = wording_for(question)
         clients = [text_of(message) for message in messages if message.get("role") in ("system", "developer")]
         parts = [self._system_prompt, wording.rules, *clients, wording.rows_text(rows)]
         system = "\n\n".join(part for part in parts if part.strip())
         turns = [message for message in messages if message.get("role") not in ("system", "developer")]
-        if nearest is not None:
+        if nearest:
             last = max(place for place, message in enumerate(turns) if message.get("role") == "user")
-            turns[last] = {**turns[last], "content": wording.pointing(question, rows, nearest)}
+            turns[last] = {**turns[last], "content": wording.pointing(question, rows[nearest[0]])}
         return [{"role": "system", "content": system}, *turns]
 
 

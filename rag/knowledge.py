@@ -28,6 +28,9 @@ _VERSION_DIGITS = 12
 # A BM25 score of 10 weighs as much as one standard deviation of the cosines between rows. Between half and
 # twice that, retrieval is about equally good on every knowledge base that was measured.
 _SPREADS_PER_BM25 = 0.1
+# Scores closer than half a standard deviation of the cosines between rows say little: in a fifth of the sample's
+# paraphrases the first two are, and for half of those the second is the right one.
+_SPREADS_OF_A_TIE = 0.5
 
 
 class KnowledgeIndex:
@@ -45,8 +48,10 @@ class KnowledgeIndex:
         others: Sequence[Stage],
         settings: RetrieveSection,
         version: str,
+        tie: float = 0.0,
     ) -> None:
         self.version = version
+        self._tie = tie
         self._rows = {row.row_id: row for row in rows}
         self._embeddings = embeddings
         self._dense = dense
@@ -78,7 +83,9 @@ class KnowledgeIndex:
         fused = self._fuse(rankings, depth)[:top_k]
         hits = tuple(Hit(self._rows[found.row_id], found.score, found.ranks) for found in fused)
         done = time.perf_counter()
-        return Search(hits, {"embed": (embedded - started) * 1e3, "retrieve": (done - embedded) * 1e3})
+        timings_ms = {"embed": (embedded - started) * 1e3, "retrieve": (done - embedded) * 1e3}
+        tied = len(hits) > 1 and hits[0].score - hits[1].score < self._tie
+        return Search(hits, timings_ms, 2 if tied else 1)
 
     def _fuse(self, rankings: Rankings, depth: int) -> list[Fused]:
         weights = {stage.name: self._settings.weight(stage.name) for stage in self._stages}
@@ -129,10 +136,12 @@ def open_index(
         num_threads=chosen.threads,
     )
     dense = open_store(index_folder / CHROMA, embeddings)
-    gain = _SPREADS_PER_BM25 * float(manifest.facts["cosine_spread"])
-    lexical = open_lexical(index_folder / LEXICAL, [row.row_id for row in rows], gain)
+    retrieve = settings or RetrieveSection()
+    spread = float(manifest.facts["cosine_spread"])
+    tie = _SPREADS_OF_A_TIE * spread if retrieve.fusion == "scores" else 0.0
+    lexical = open_lexical(index_folder / LEXICAL, [row.row_id for row in rows], _SPREADS_PER_BM25 * spread)
     version = digest_of(dict(manifest.inputs))[:_VERSION_DIGITS]
-    return KnowledgeIndex(rows, embeddings, dense, [lexical], settings or RetrieveSection(), version)
+    return KnowledgeIndex(rows, embeddings, dense, [lexical], retrieve, version, tie)
 
 
 def _checked_manifest(index_folder: Path, embedding_folder: Path) -> Manifest:

@@ -13,17 +13,23 @@ from rag.terms import has_cjk
 _FOOTNOTE = re.compile(r"\s*[\[【［]\s*\d{1,3}(?:\s*[,，、;；]\s*\d{1,3})*\s*[\]】］]")
 
 
+def without_footnotes(text: str) -> str:
+    """Return a cell's text without footnote marks of its own."""
+    return _FOOTNOTE.sub("", text)
+
+
 @dataclass(frozen=True)
 class Wording:
     """One language's rules, layout of a row, and refusal.
 
-    `row_layout` has the fields marker, topic, question and answer; `pointer`, which takes the place of the user's
-    last message, has asked (that message) and question (that of the best row).
+    `row_layout` has the fields marker, topic, question and answer. `pointer`, which takes the place of the user's
+    last message, has asked (that message) and question (that of the best row); `see_also` has question and marker.
     """
 
     rules: str
     row_layout: str
     pointer: str
+    see_also: str
     refusal: str
 
     def rows_text(self, rows: Sequence[Row]) -> str:
@@ -33,14 +39,18 @@ class Wording:
                 marker=f"[{number}]",
                 topic=" ".join(part for part in (row.info_1, row.info_2) if part),
                 question=row.question,
-                answer=_FOOTNOTE.sub("", row.answer),
+                answer=without_footnotes(row.answer),
             )
             for number, row in enumerate(rows, start=1)
         )
 
-    def pointing(self, asked: str, rows: Sequence[Row], best: int) -> str:
+    def pointing(self, asked: str, best: Row) -> str:
         """Return the last message with the best row named: a small model otherwise copies whichever comes first."""
-        return self.pointer.format(asked=asked, question=rows[best].question.strip())
+        return self.pointer.format(asked=asked, question=best.question.strip())
+
+    def also_see(self, row: Row, marker: int) -> str:
+        """Return the line that leads to a row which may as well be the one that was asked for."""
+        return self.see_also.format(question=row.question.strip(), marker=f"[{marker}]")
 
 
 CHINESE = Wording(
@@ -48,6 +58,7 @@ CHINESE = Wording(
     "也不要补充资料以外的内容。",
     row_layout="{marker} {topic}\n问：{question}\n答：{answer}",
     pointer="{asked}\n\n知识库里最接近的问题是“{question}”，请照抄它的答案。",
+    see_also="另请参阅：{question}{marker}",
     refusal="知识库中没有能回答这个问题的内容。请换一种说法再问，或咨询相关的专业人员。",
 )
 ENGLISH = Wording(
@@ -55,6 +66,7 @@ ENGLISH = Wording(
     "sentences, not just yes or no, and add nothing that the entries do not say.",
     row_layout="{marker} {topic}\nQ: {question}\nA: {answer}",
     pointer='{asked}\n\nThe closest question among the entries is "{question}". Copy its answer.',
+    see_also="See also: {question} {marker}",
     refusal="The knowledge base holds nothing that answers this question. Please rephrase it, or ask an expert.",
 )
 

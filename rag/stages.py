@@ -59,7 +59,11 @@ class Hit:
 
 @dataclass(frozen=True)
 class Search:
-    """The hits of one search, best first, and what its parts took in milliseconds."""
+    """The hits of one search, best first, and what its parts took in milliseconds.
+
+    `num_best` of the first hits are so close in score that any of them may be the best: 1 or 2.
+    """
 
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
+    num_best: int = 1

@@ -101,6 +101,7 @@ def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:
         system_prompt=section(raw, "prepare", PrepareSection).system_prompt,
         top_k=retrieve.top_k,
         refuse_below=retrieve.refuse_below,
+        quote_unsupported=retrieve.quote_unsupported,
     )
     # The first search is slow, and nothing is ready that has not worked once.
     index.search(run.name, 1)

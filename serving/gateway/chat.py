@@ -72,7 +72,9 @@ async def _answering(
         return refused(grounding.refusal, question)
     sent = {**fields, "messages": list(grounding.messages)}
     pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
-    return cited(pieces, grounding, question, base_url)
+    # A client's stop strings and log-probabilities are about the model's own text.
+    may_add = not body.stops and not fields.get("logprobs")
+    return cited(pieces, grounding, question, base_url, may_add=may_add)
 
 
 def with_system_prompt(messages: Messages, prompt: str) -> Messages:

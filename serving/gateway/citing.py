@@ -7,12 +7,13 @@ OpenAI's clients read `annotations` of the message, Azure's read `context`, othe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from data.records import Row
-from rag.citations import Citation, CitationWriter
+from rag.answers import GroundedAnswer
+from rag.prompts import wording_for
 from serving.gateway.relay import End, Extra, Pieces, Text
 
 if TYPE_CHECKING:
@@ -24,18 +25,28 @@ def row_url(base_url: str, row_id: str) -> str:
     return f"{base_url}/kb/rows/{row_id}"
 
 
-async def cited(pieces: Pieces, grounding: Grounding, question: str, base_url: str) -> Pieces:
-    """Yield `pieces` with checked markers, and the citations before the end."""
-    writer = CitationWriter(grounding.rows)
+async def cited(
+    pieces: Pieces, grounding: Grounding, question: str, base_url: str, *, may_add: bool = True
+) -> Pieces:
+    """Yield `pieces` with checked markers, and the citations before the end.
+
+    `may_add`: a row may take the place of an answer that none supports, and a second one be led to.
+    """
+    answer = GroundedAnswer(
+        grounding.rows,
+        wording_for(question),
+        quotable=grounding.quotable if may_add else None,
+        see_also=grounding.rival if may_add else None,
+    )
     async with aclosing(pieces):
         async for piece in pieces:
             if isinstance(piece, Text):
-                if text := writer.feed(piece.text):
+                if text := answer.feed(piece.text):
                     yield Text(text)
             elif isinstance(piece, End):
-                if rest := writer.finish():
+                if rest := answer.finish(is_cut=piece.finish_reason == "length"):
                     yield Text(rest)
-                yield _citations(grounding, writer.citations, question, base_url)
+                yield _citations(grounding, answer, question, base_url)
                 yield piece
             else:
                 yield piece
@@ -44,12 +55,12 @@ async def cited(pieces: Pieces, grounding: Grounding, question: str, base_url: s
 async def refused(refusal: str, question: str) -> Pieces:
     """Yield the answer to a question that the knowledge base does not answer; no engine is asked."""
     yield Text(refusal)
-    context = {"citations": [], "intent": _intent(question), "no_answer": True}
+    context = {"citations": [], "intent": _intent(question), "no_answer": True, "quoted": False}
     yield Extra({"annotations": [], "context": context}, {"citations": [], "search_results": []})
     yield End("stop", {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
 
 
-def _citations(grounding: Grounding, marks: Sequence[Citation], question: str, base_url: str) -> Extra:
+def _citations(grounding: Grounding, answer: GroundedAnswer, question: str, base_url: str) -> Extra:
     urls = [row_url(base_url, row.row_id) for row in grounding.rows]
     annotations = [
         {
@@ -61,13 +72,18 @@ def _citations(grounding: Grounding, marks: Sequence[Citation], question: str, b
                 "url": row_url(base_url, mark.row.row_id),
             },
         }
-        for mark in marks
+        for mark in answer.citations
     ]
     passages = [
         _passage(row, url, score)
         for row, url, score in zip(grounding.rows, urls, grounding.scores, strict=True)
     ]
-    context = {"citations": passages, "intent": _intent(question), "no_answer": False}
+    context = {
+        "citations": passages,
+        "intent": _intent(question),
+        "no_answer": answer.is_declined,
+        "quoted": answer.is_quoted,
+    }
     results = [{"title": row.title, "url": url} for row, url in zip(grounding.rows, urls, strict=True)]
     return Extra(
         {"annotations": annotations, "context": context}, {"citations": urls, "search_results": results}

@@ -28,7 +28,10 @@ class CitedRow:
 
 @dataclass(frozen=True)
 class Answer:
-    """One model's answer. `cites_right_row` is None for a model that cites nothing by design."""
+    """One model's answer. `cites_right_row` is None for a model that cites nothing by design.
+
+    `quoted`: the model's own text had no source among the rows, so a row was quoted in its place.
+    """
 
     text: str
     latency_s: float
@@ -37,6 +40,11 @@ class Answer:
     citations: tuple[CitedRow, ...]
     cites_right_row: bool | None
     no_answer: bool
+    quoted: bool
+
+
+Answers = dict[tuple[int, str], Answer]
+"""By the place of the question in its list and the model's id."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +61,19 @@ async def ask_all(
     questions: Sequence[HeldOutQuestion],
     concurrency: int,
     max_tokens: int,
-    on_answer: Callable[[], None],
-) -> list[Asked]:
+    known: Answers,
+    on_answers: Callable[[Answers], None],
+) -> None:
     """Ask every question of every model, greedily; models one after the other so that none slows another.
 
     Args:
         url: the API's base, ending in /v1.
-        on_answer: called after each answer.
+        known: answers, by the question's place and the model's id, that need not be asked for.
+        on_answers: gets each group of answers, complete.
 
     Raises:
         GroundTuneError: a request failed.
     """
-    answers: dict[tuple[int, str], Answer] = {}
     async with (
         AsyncOpenAI(base_url=url, api_key="not-needed", max_retries=0, timeout=600) as client,
         httpx.AsyncClient(timeout=30, trust_env=False) as rows,
@@ -72,16 +81,11 @@ async def ask_all(
         for model in models:
             # Equal batches give equal arithmetic: the next group begins when the whole one before is done.
             for start in range(0, len(questions), concurrency):
-                places = range(start, min(start + concurrency, len(questions)))
-                group = [
-                    _ask(client, rows, model, questions[place], max_tokens, on_answer) for place in places
-                ]
-                for place, answer in zip(places, await asyncio.gather(*group), strict=True):
-                    answers[place, model] = answer
-    return [
-        Asked(question, {model: answers[place, model] for model in models})
-        for place, question in enumerate(questions)
-    ]
+                keys = [(place, model) for place in range(start, min(start + concurrency, len(questions)))]
+                if all(key in known for key in keys):
+                    continue
+                group = [_ask(client, rows, model, questions[place], max_tokens) for place, _ in keys]
+                on_answers(dict(zip(keys, await asyncio.gather(*group), strict=True)))
 
 
 async def _ask(
@@ -90,7 +94,6 @@ async def _ask(
     model: str,
     question: HeldOutQuestion,
     max_tokens: int,
-    on_answer: Callable[[], None],
 ) -> Answer:
     started = time.perf_counter()
     try:
@@ -108,7 +111,6 @@ async def _ask(
     citations = tuple([await _resolve(rows, item.url_citation.url) for item in message.annotations or []])
     # `context` is an extension: the client keeps it beside the fields that it knows.
     context = (message.model_extra or {}).get("context")
-    on_answer()
     return Answer(
         text=text,
         latency_s=round(latency_s, 3),
@@ -119,6 +121,7 @@ async def _ask(
         if context is None
         else any(cited.row_id == question.row_id for cited in citations),
         no_answer=bool(context and context.get("no_answer")),
+        quoted=bool(context and context.get("quoted")),
     )
 
 

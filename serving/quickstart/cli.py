@@ -26,6 +26,9 @@ def quickstart(
         Path | None, typer.Option(help="Held-out questions, JSON Lines of row and question.")
     ] = None,
     ask: Annotated[int | None, typer.Option(help="How many held-out questions to ask; 0 asks all.")] = None,
+    ask_again: Annotated[
+        bool, typer.Option("--ask-again", help="Serve and ask also where all answers are up to date.")
+    ] = False,
     name: Annotated[str, typer.Option("--name", help="The run's name under var/runs/.")] = "quickstart",
     config: Annotated[
         Path | None, typer.Option("--config", help="A YAML of configs/; default: built in.")
@@ -63,5 +66,5 @@ def quickstart(
         module, _, schema = place.partition(":")
         section(raw, section_name, getattr(importlib.import_module(module), schema))
     command = shlex.join(["groundtune", *sys.argv[1:]])
-    report = run_quickstart(workspace, run, raw, command, Console(stderr=True))
+    report = run_quickstart(workspace, run, raw, command, Console(stderr=True), ask_again=ask_again)
     print(f"report: {report}")

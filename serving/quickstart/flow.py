@@ -9,18 +9,22 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from data.artefacts import digest_of
 from data.config import RawConfig, save_config, section
 from data.errors import GroundTuneError
-from data.manifest import read_manifest
+from data.manifest import folder_digest, read_manifest
 from data.models.config import ModelsConfig
+from data.models.folder import resolve_model
 from data.records import HeldOutQuestion, read_records
 from data.workspace import Run, Workspace
-from serving.quickstart.asking import Asked, ask_all
+from serving.quickstart.answer_file import AnswerFile, code_digest
+from serving.quickstart.asking import Answers, Asked, ask_all
 from serving.quickstart.report import build_report, print_report, write_report
 from serving.quickstart.settings import AskSection
 from serving.quickstart.steps import StepResult, run_step, running
@@ -30,11 +34,13 @@ from serving.state import running_url
 _START_TIMEOUT_S = 300.0
 
 
-def run_quickstart(workspace: Workspace, run: Run, raw: RawConfig, command: str, console: Console) -> Path:
+def run_quickstart(
+    workspace: Workspace, run: Run, raw: RawConfig, command: str, console: Console, *, ask_again: bool = False
+) -> Path:
     """Do everything for one run; returns the report's path.
 
-    Every step that finds its inputs unchanged returns at once, so a second call only serves and asks, and a
-    call after a kill goes on where the first was.
+    Every step that finds its inputs unchanged returns at once, so a second call only reports, and a call after a
+    kill goes on where the first was.
 
     Raises:
         GroundTuneError: a step failed, the server did not start, or a question was not answered.
@@ -61,7 +67,15 @@ def run_quickstart(workspace: Workspace, run: Run, raw: RawConfig, command: str,
                 f"    {results[-1].outcome} [dim]({results[-1].seconds:.1f} s)[/dim]", highlight=False
             )
         questions = choose_questions(read_records(run.dataset / "paraphrases.jsonl", HeldOutQuestion), ask)
-        asked = _serve_and_ask(run, questions, ask, four, results, len(plan) + 1, console)
+        answers = run.folder / "answers.json"
+        if ask_again:
+            answers.unlink(missing_ok=True)
+        kept = AnswerFile(answers, _answer_inputs(workspace, run, raw, questions))
+        _serve_and_ask(run, questions, ask, four, kept, results, len(plan) + 1, console)
+        asked = [
+            Asked(question, {model: kept.answers[place, model] for model in four})
+            for place, question in enumerate(questions)
+        ]
         manifest = read_manifest(run.dataset)
         report = build_report(run.name, manifest.facts if manifest else {}, results, asked, command)
         folder = workspace.root / "quickstart"
@@ -78,34 +92,59 @@ def choose_questions(questions: Sequence[HeldOutQuestion], ask: AskSection) -> l
     return [questions[place] for place in sorted(chosen)]
 
 
+def _answer_inputs(
+    workspace: Workspace, run: Run, raw: RawConfig, questions: Sequence[HeldOutQuestion]
+) -> dict[str, str]:
+    """Return digests of all that the answers depend on."""
+    index = read_manifest(run.index)
+    return {
+        "base": folder_digest(resolve_model(workspace, section(raw, "models", ModelsConfig).base)),
+        "merged": folder_digest(run.merged),
+        "index": digest_of(dict(index.inputs) if index else {}),
+        "questions": digest_of([asdict(question) for question in questions]),
+        "settings": digest_of({name: raw.get(name, {}) for name in ("ask", "serve", "retrieve", "index")}),
+        "code": code_digest(),
+    }
+
+
 def _serve_and_ask(
     run: Run,
     questions: Sequence[HeldOutQuestion],
     ask: AskSection,
     models: Sequence[str],
+    kept: AnswerFile,
     results: list[StepResult],
     number: int,
     console: Console,
-) -> list[Asked]:
+) -> None:
+    """Ask for the answers that are not there yet; no server is started where all are."""
+    total = len(questions) * len(models)
     console.print(f"[bold]{number}/{number + 1}[/bold] start the engines and the gateway")
+    if len(kept.answers) == total:
+        started = time.monotonic()
+        results.append(_result("serve", (), started, "not needed"))
+        results.append(_result("ask", (), started, f"{total} answers up to date"))
+        console.print(f"    not needed: all {total} answers are up to date; --ask-again asks anew")
+        return
     started = time.monotonic()
     arguments = ("serve", "--name", run.name, "--require-tuned", "--port", "0")
     with running(arguments) as server:
         url = _wait_ready(run, server)
         results.append(_result("serve", arguments, started, url))
         console.print(f"    {url} [dim]({results[-1].seconds:.1f} s)[/dim]", highlight=False, soft_wrap=True)
-        total = len(questions) * len(models)
         console.print(
             f"[bold]{number + 1}/{number + 1}[/bold] ask {len(questions)} questions of {', '.join(models)}"
         )
         started = time.monotonic()
         with _progress(console) as bar:
-            task = bar.add_task("asking", total=total)
-            asked = asyncio.run(
-                ask_all(url, models, questions, ask.concurrency, ask.max_tokens, lambda: bar.advance(task))
-            )
+            task = bar.add_task("asking", total=total, completed=len(kept.answers))
+
+            def keep(answers: Answers) -> None:
+                kept.add(answers)
+                bar.advance(task, len(answers))
+
+            asyncio.run(ask_all(url, models, questions, ask.concurrency, ask.max_tokens, kept.answers, keep))
         results.append(_result("ask", (), started, f"{total} answers"))
-    return asked
 
 
 def _result(name: str, arguments: Sequence[str], started: float, outcome: str) -> StepResult:

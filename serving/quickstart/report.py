@@ -34,10 +34,14 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One model's figures over all questions; ROUGE-L in 0..100, shares in 0..1, None where nothing is cited."""
+    """One model's figures over all questions; ROUGE-L in 0..100, shares in 0..1, None where nothing is cited.
+
+    `quoted`: answers where a row was quoted because the model's own text had no source.
+    """
 
     rouge_l: float
     right_row_cited: float | None
+    quoted: float | None
     citations_resolved: float | None
     latency_p50_s: float
     mean_completion_tokens: float
@@ -53,6 +57,7 @@ def summarise(asked: Sequence[Asked]) -> dict[str, ModelSummary]:
         summaries[model] = ModelSummary(
             rouge_l=round(statistics.fmean(answer.rouge_l for answer in answers), 2),
             right_row_cited=round(statistics.fmean(right), 4) if right else None,
+            quoted=round(statistics.fmean(answer.quoted for answer in answers), 4) if right else None,
             citations_resolved=round(statistics.fmean(cited), 4) if cited else None,
             latency_p50_s=round(statistics.median(answer.latency_s for answer in answers), 3),
             mean_completion_tokens=round(statistics.fmean(answer.completion_tokens for answer in answers), 1),
@@ -133,6 +138,7 @@ def _summary_table(report: Mapping[str, Any]) -> Table:
         "model",
         "ROUGE-L",
         "right row cited",
+        "quoted",
         "citations that resolve",
         "latency p50 (s)",
         "tokens",
@@ -143,6 +149,7 @@ def _summary_table(report: Mapping[str, Any]) -> Table:
             model,
             f"{figures['rouge_l']:.1f}",
             _share(figures["right_row_cited"]),
+            _share(figures["quoted"]),
             _share(figures["citations_resolved"]),
             f"{figures['latency_p50_s']:.1f}",
             f"{figures['mean_completion_tokens']:.0f}",

@@ -73,9 +73,9 @@ def environment(place: Path) -> dict[str, str]:
     return {**os.environ, "GROUNDTUNE_VAR": str(place / "var"), "HF_HUB_OFFLINE": "1"}
 
 
-def run(place: Path, name: str) -> tuple[dict[str, Any], float]:
+def run(place: Path, name: str, *arguments: str) -> tuple[dict[str, Any], float]:
     started = time.monotonic()
-    argv = command(place, name)
+    argv = command(place, name, *arguments)
     result = subprocess.run(
         argv, env=environment(place), cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -129,12 +129,16 @@ def test_a_second_run_skips_what_is_done_and_agrees(first: tuple[dict[str, Any],
     steps = {step["name"]: step["outcome"] for step in again["steps"]}
     for name in ("prepare the dataset", "train the adapter", "merge it into the base", "index the rows"):
         assert "up to date" in steps[name]
+    assert steps["ask"].endswith("up to date")
     assert took_again < took
+    assert again["questions"] == report["questions"]
+    anew, _ = run(place, "one", "--ask-again")
+    assert anew["questions"] != report["questions"], "nothing was asked: even the latencies are the same"
 
     def texts(of: dict[str, Any]) -> list[str]:
         return [item["answers"][model]["text"] for item in of["questions"] for model in MODELS]
 
-    assert texts(again) == texts(report)
+    assert texts(anew) == texts(report)
 
 
 def test_killed_anywhere_it_finishes_with_the_same_artefacts(

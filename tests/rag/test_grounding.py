@@ -17,12 +17,13 @@ class FixedIndex:
 
     rows: tuple[Row, ...]
     version: str = "0123456789ab"
+    num_best: int = 1
     asked: list[str] = field(default_factory=list)
 
     def search(self, question: str, top_k: int) -> Search:
         self.asked.append(question)
         hits = [Hit(found, 0.9 - 0.1 * place, {"dense": place + 1}) for place, found in enumerate(self.rows)]
-        return Search(tuple(hits[:top_k]), {"embed": 1.0, "retrieve": 2.0})
+        return Search(tuple(hits[:top_k]), {"embed": 1.0, "retrieve": 2.0}, self.num_best)
 
 
 def user(text: str) -> dict[str, str]:
@@ -68,6 +69,24 @@ def test_the_question_names_the_best_row() -> None:
         last = str(grounding.messages[-1]["content"])
         assert found[0].question in last
         assert found[1].question not in last
+
+
+def test_the_nearest_row_may_be_quoted_and_its_rival_led_to() -> None:
+    for found in ((SALT, COLD), (COLD, SALT)):
+        grounding = Grounder(FixedIndex(found, num_best=2)).ground([user("高血压和感冒吃盐多少")])
+        assert grounding.quotable is not None
+        assert grounding.rival is not None
+        assert (grounding.rows[grounding.quotable], grounding.rows[grounding.rival]) == found
+    alone = Grounder(FixedIndex((SALT, COLD))).ground([user("高血压吃盐多少")])
+    assert alone.rival is None
+
+
+def test_a_greeting_quotes_no_row_and_a_follow_up_does() -> None:
+    grounder = Grounder(FixedIndex((SALT,)))
+    assert grounder.ground([user("你好")]).quotable is None
+    assert grounder.ground([user("高血压能吃盐吗"), user("那要吃多少呢")]).quotable == 0
+    silent = Grounder(FixedIndex((SALT,)), quote_unsupported=False)
+    assert silent.ground([user("高血压能吃盐吗")]).quotable is None
 
 
 def test_the_clients_system_message_comes_after_the_rules_and_before_the_rows() -> None:

@@ -47,4 +47,6 @@ class ThreeRows:
             timings_ms={"embed": 1.0, "retrieve": 2.0},
             kb_version=self.version,
             refusal=refusal,
+            quotable=1 if "水果" in messages[-1]["content"] else None,
+            rival=2 if "水果" in messages[-1]["content"] else None,
         )

@@ -141,6 +141,37 @@ def test_citations(gateway: Running, engine: ScriptedEngine, stream: bool) -> No
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_without_a_source_gives_way_to_the_row(
+    gateway: Running, engine: ScriptedEngine, stream: bool
+) -> None:
+    engine.texts = ["当", "然"]
+    asked = [{"role": "user", "content": "糖尿病可以吃水果吗"}]
+    if stream:
+        chunks = list(gateway.client.chat.completions.create(model="base-rag", messages=asked, stream=True))
+        text = "".join(c.choices[0].delta.content or "" for c in chunks)
+        message = next(d for d in (c.choices[0].delta.model_dump() for c in chunks) if "context" in d)
+    else:
+        answer = gateway.client.chat.completions.create(model="base-rag", messages=asked)
+        text, message = answer.choices[0].message.content or "", answer.choices[0].message.model_dump()
+    assert text == f"血糖平稳时可以吃低糖水果[2]。\n\n另请参阅：{ROWS[2].question}[3]"
+    assert message["context"]["quoted"] is True
+    marks = [a["url_citation"] for a in message["annotations"]]
+    assert [text[m["start_index"] : m["end_index"]] for m in marks] == ["[2]", "[3]"]
+
+
+def test_a_client_that_limits_or_stops_the_text_gets_it_as_it_is(
+    gateway: Running, engine: ScriptedEngine
+) -> None:
+    asked = [{"role": "user", "content": "糖尿病可以吃水果吗"}]
+    engine.texts, engine.finish_reason = ["当", "然"], "length"
+    cut = gateway.client.chat.completions.create(model="base-rag", messages=asked, max_tokens=2)
+    assert cut.choices[0].message.content == "当然"
+    engine.texts, engine.finish_reason = ["当", "然", "啊"], "stop"
+    stopped = gateway.client.chat.completions.create(model="base-rag", messages=asked, stop=["啊"])
+    assert stopped.choices[0].message.content == "当然"
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_refusal_asks_no_engine(gateway: Running, engine: ScriptedEngine, stream: bool) -> None:
     asked = [{"role": "user", "content": "今天天气怎么样"}]
     if stream:
