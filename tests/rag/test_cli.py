@@ -51,7 +51,7 @@ def test_index_search_and_eval(chosen: list[str], workspace_root: Path) -> None:
 
     report = json.loads(run("eval", *chosen, "--json")[0])
     assert report["num_questions"] == 3
-    assert set(report["stages"]) == {"dense", "lexical", "fused"}
+    assert set(report["stages"]) == {"dense", "lexical", "coverage", "fused"}
     assert "hit@1" in run("eval", *chosen)[0]
 
 

@@ -12,7 +12,7 @@ def test_rows_own_questions_are_all_found(knowledge: KnowledgeIndex) -> None:
     report = evaluate(knowledge, [HeldOutQuestion(row.question, row.row_id, row.answer, "") for row in ROWS])
     assert report.num_questions == 4
     assert report.num_unknown == 0
-    assert set(report.stages) == {"dense", "lexical", "fused"}
+    assert set(report.stages) == {"dense", "lexical", "coverage", "fused"}
     assert report.stages["lexical"].hit_1 == report.stages["lexical"].mrr == 1.0
     assert report.stages["fused"].hit_1 == 1.0
     assert report.stages["dense"].hit_5 == 1.0
