@@ -61,7 +61,7 @@ class CoverageStage:
         for term in dict.fromkeys(said):
             if (place := self._places.get(term)) is not None:
                 shares[self._rows[self._starts[place] : self._starts[place + 1]]] += self._weights[place]
-        shares = shares * (length / self._totals)
+        shares *= np.float32(length) / self._totals
         best = np.argsort(-shares, kind="stable")[:depth]
         return [Ranked(self._row_ids[place], float(shares[place])) for place in best if shares[place] > 0]
 
