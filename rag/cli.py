@@ -107,10 +107,12 @@ def evaluate_retrieval(
     """Ask held-out questions and count how often each stage finds the right row."""
     run = open_workspace().run(name)
     raw = settle_config(run, config, settings or ())
+    if questions and not questions.is_file():
+        raise InputError(f"{questions}: no such file of questions")
     opened = _open(run, raw)
     if questions:
         asked = questions_from_file(questions, opened.rows)
-        if left_out := sum(bool(line.strip()) for line in questions.open(encoding="utf-8")) - len(asked):
+        if left_out := len(questions.read_text(encoding="utf-8").split("\n{")) - len(asked):
             print(
                 f"note: {left_out} questions name rows that the index does not hold: left out",
                 file=sys.stderr,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from data.records import HeldOutQuestion
@@ -17,10 +19,7 @@ def test_questions_are_evenly_spaced(count: int, seed: int) -> None:
     assert len(places) == count
     assert chosen == choose_questions(QUESTIONS, AskSection(questions=count, seed=seed))
     step = len(QUESTIONS) / count
-    assert all(
-        int(step) <= after - before <= int(step) + 1
-        for before, after in zip(places, places[1:], strict=False)
-    )
+    assert all(int(step) <= after - before <= int(step) + 1 for before, after in pairwise(places))
 
 
 def test_the_seed_draws_the_start() -> None:
