@@ -11,23 +11,28 @@ import typer
 
 from data.artefacts import write_text
 from data.config import save_config, section, settle_config
-from data.errors import UsageError
+from data.lint.cli import lint
+from data.options import (
+    ConfigOption,
+    JsonOption,
+    MapOption,
+    NameOption,
+    RowsOption,
+    SetOption,
+    SheetOption,
+    parse_mapping,
+)
 from data.workspace import open_workspace
 
 app = typer.Typer(no_args_is_help=True, help="Workbook to rows and training set.")
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A YAML of configs/; without it, the run's own.")
-]
-NameOption = Annotated[str, typer.Option("--name", help="The run's name under var/runs/.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, laid over the configuration.")
-]
 
 
 @app.callback()
 def root() -> None:
     """Groups the subcommands."""
+
+
+app.command()(lint)
 
 
 def workbook_overrides(
@@ -36,7 +41,7 @@ def workbook_overrides(
     """Return the `workbook` section's keys that the command line gives.
 
     Raises:
-        UsageError: a --map that is not FIELD=HEADER.
+        UsageError: a --map that is not FIELD=HEADER, or names an unknown field.
     """
     given: dict[str, object] = {}
     if workbook is not None:
@@ -48,11 +53,7 @@ def workbook_overrides(
     if skip_empty:
         given["skip_empty"] = True
     if mapping:
-        pairs = [text.partition("=") for text in mapping]
-        for text, (name, equals, header) in zip(mapping, pairs, strict=True):
-            if not (name.strip() and equals and header.strip()):
-                raise UsageError(f"--map {text!r}: expected FIELD=HEADER, as in --map 'Q=Question'")
-        given["map"] = {name.strip(): header.strip() for name, _, header in pairs}
+        given["map"] = parse_mapping(mapping)
     return given
 
 
@@ -62,11 +63,9 @@ def prepare(
     name: NameOption = "quickstart",
     settings: SetOption = None,
     workbook: Annotated[Path | None, typer.Option(help="The workbook (.xlsx).")] = None,
-    sheet: Annotated[str | None, typer.Option(help="Sheet to read; default: the first.")] = None,
-    mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="FIELD=HEADER, as in 'Q=Question'.")
-    ] = None,
-    rows: Annotated[int | None, typer.Option(help="Take only the first so many rows.")] = None,
+    sheet: SheetOption = None,
+    mapping: MapOption = None,
+    rows: RowsOption = None,
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Leave out rows with a blank Q or A.")
     ] = False,
@@ -76,7 +75,7 @@ def prepare(
         typer.Option("--format", help="Extra file: conversation, json-array (the seed's) or messages."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write that extra file here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn a workbook into rows, a training set and held-out questions."""
     from data.prepare import EXTRA_FILES, prepare_dataset

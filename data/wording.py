@@ -54,21 +54,23 @@ _ENGLISH_VARIANTS = {
 
 # A difference made of these alone is wording.
 _FUNCTION_WORDS = frozenset(
-    "am is are was were be been being do can would will shall of to it i you me my your we our us one any some "
-    "there that this these those so just really exactly also get have has had"
-    " 是 会 要 能 有 人 我 你 您 他 她 它 们 这 那 个 种 呗 就 也 都 还 又 很 请 下 把 得 地 之 所 其 来 去"
-    " で す ま か は が を に の も".split()
-)
+    "是会要能有人我你您他她它们这那个种呗就也都还又很请下把得地之所其来去でのすまかはがをにも"
+) | {
+    "am", "is", "are", "was", "were", "be", "been", "being", "do", "can", "will", "would", "shall", "of", "to", "it",
+    "i", "you", "me", "my", "your", "we", "us", "our", "one", "any", "some", "there", "that", "this", "these", "those",
+    "so", "just", "really", "exactly", "also", "get", "have", "has", "had",
+}  # fmt: skip
 
 # A difference that touches one of these is another question, however alike the rest is.
-_NEGATIONS = frozenset(
-    "not no never none nor neither without except unless stop avoid 不 没 无 非 勿 别 未 禁 忌 停 免 否 莫".split()
-)
+_NEGATIONS = frozenset("不没无非勿别未禁忌停免否莫") | {
+    "not", "no", "never", "none", "nor", "neither", "without", "except", "unless", "stop", "avoid",
+}  # fmt: skip
 _OPPOSITES = frozenset(
-    "before after more less high low left right male female adult child infant pregnant first last min max hyper "
-    "hypo 高 低 左 右 前 后 男 女 大 小 上 下 内 外 早 晚 新 旧 轻 重 急 慢 甲 乙 丙 丁 戊 阴 阳 多 少 快 冷 热 孕 婴 儿 童 老 "
-    "幼 强 弱 软 硬 干 湿 长 短 初 复 单 双".split()
-)
+    "高低左右前后男女大小上下内外早晚新旧轻重急慢甲乙丙丁戊阴阳多少快冷热孕婴儿童老幼强弱软硬干湿长短初复单双"
+) | {
+    "before", "after", "more", "less", "high", "low", "left", "right", "male", "female", "adult", "child", "infant",
+    "pregnant", "first", "last", "min", "max", "hyper", "hypo",
+}  # fmt: skip
 _NUMERALS = frozenset("零一二两三四五六七八九十百千万半")
 _NUMBER = re.compile(r"\d")
 
@@ -155,9 +157,7 @@ def _singular(word: str) -> str:
 
 
 def _is_critical(word: str) -> bool:
-    return (
-        word in _NEGATIONS or word in _OPPOSITES or word in _NUMERALS or _NUMBER.search(word) is not None
-    )
+    return word in _NEGATIONS or word in _OPPOSITES or word in _NUMERALS or _NUMBER.search(word) is not None
 
 
 def _same_but_for_a_typo(mine: Sequence[str], theirs: Sequence[str]) -> bool:
