@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Literal
 
 from rapidfuzz.distance import OSA
@@ -79,9 +80,15 @@ _IS_CJK = re.compile(f"[{_CJK}]")
 _TYPO_MIN_LETTERS = 6
 
 
+@lru_cache(maxsize=1 << 17)
 def is_cjk(character: str) -> bool:
     """Tell whether a character belongs to a script written without spaces (Han, kana, hangul)."""
     return bool(_IS_CJK.match(character))
+
+
+def num_cjk(text: str) -> int:
+    """Return how many characters of a text are CJK."""
+    return len(_IS_CJK.findall(text))
 
 
 def words(text: str) -> list[str]:

@@ -31,6 +31,7 @@ _PERHAPS_NOTHING = frozenset({
     "无", "暂无", "未知", "没有", "不详", "略", "同上", "无答案", "暂无答案", "没有答案", "无法回答", "暂无数据",
     "无数据",
 })  # fmt: skip
+_PLACEHOLDER_MAX_CHARACTERS = 60
 
 # Excel writes a control character as _x0007_; openpyxl leaves the seven characters as they are.
 _ESCAPED_CONTROL = re.compile(r"_x00(0[0-8BCEFbcef]|1[0-9A-Fa-f]|7[Ff])_|_x000[Dd]_")
@@ -190,6 +191,8 @@ def _check_text(table: Table, line: Line, field: str) -> Iterator[Finding]:
 
 
 def _placeholder_severity(text: str, field: str) -> Severity | None:
+    if len(text) > _PLACEHOLDER_MAX_CHARACTERS:
+        return None
     bare = normalised(text).strip(" .。!！?？-—_*…·/\\()（）[]【】<>")
     if field in ("Q", "A"):
         if not bare or bare in _NOTHING_ENTERED or not any(character.isalnum() for character in bare):

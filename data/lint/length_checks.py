@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from data.lint.cell_checks import finding, is_text
 from data.lint.findings import Finding
 from data.lint.table import Table
-from data.wording import is_cjk
+from data.wording import num_cjk
 
 # Lengths are in units: a CJK character is 1, a letter or digit of another script 0.5, the rest nothing; so that
 # one rule fits Chinese and English. A median of fewer rows says little.
@@ -25,7 +25,7 @@ _TOO_LONG_ANSWER_UNITS = 8_000.0
 
 def units(text: str) -> float:
     """Return the length of a text in units."""
-    return sum(1.0 if is_cjk(character) else 0.5 for character in text if character.isalnum())
+    return (sum(map(str.isalnum, text)) + num_cjk(text)) / 2
 
 
 def check_lengths(table: Table) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 # What decoders leave behind: U+FFFD itself, U+FFFD as UTF-8 read as GBK, uninitialised memory as GBK, and the
 # first bytes of UTF-8's quotes and full stops as GBK, two characters that nobody writes; private-use characters,
@@ -23,7 +24,6 @@ _COMMON_HAN = re.compile("[\u4e00-\u9fff]")
 # Commoner than not in what a repair should give.
 _ORDINARY = re.compile("[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef\u2010-\u2027\u00b7a-zA-Z0-9\\s]")
 _MIN_RUN = 3
-_GB2312_COMMON = range(0xB0, 0xD8)
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,13 @@ def _decode_loosely(raw: bytes) -> tuple[str, int]:
 
 def _share_common(text: str) -> float:
     """The share of `text` that is among the 3,755 most common Chinese characters (GB2312, first level)."""
-    return sum(_is_common(character) for character in text) / len(text)
+    return sum(map(_common_characters().__contains__, text)) / len(text)
 
 
-def _is_common(character: str) -> bool:
-    try:
-        raw = character.encode("gb2312")
-    except UnicodeEncodeError:
-        return False
-    return len(raw) == 2 and raw[0] in _GB2312_COMMON
+@cache
+def _common_characters() -> frozenset[str]:
+    rows = (bytes([row, cell]) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF))
+    return frozenset(b"".join(rows).decode("gb2312", errors="ignore"))
 
 
 def _share_ordinary(text: str) -> float:

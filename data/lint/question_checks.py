@@ -21,6 +21,7 @@ from data.wording import canonical_of, difference, numbers, words
 _ADDITION = 0.9
 # Two answers as alike as this say the same.
 _SAME_ANSWER = 0.9
+_SLACK_CHARACTERS = 20
 _INFO_FIELDS = ("info_1", "info_2")
 
 
@@ -39,8 +40,7 @@ def check_questions(table: Table) -> Iterator[Finding]:
     """Yield findings about questions; each repeated row is held against the first that asks the same."""
     asked = [_asked(line) for line in table.lines if _is_usable(line)]
     for item in asked:
-        answer = normalised(item.line.cells["A"])
-        if answer == normalised(item.line.cells["Q"]) or canonical_of(words(answer)) == item.canonical:
+        if _only_repeats(item):
             yield finding(
                 table,
                 item.line,
@@ -77,6 +77,14 @@ def check_questions(table: Table) -> Iterator[Finding]:
             f"{num_ambiguous} questions are asked under another info_1 or info_2 too and do not name it; without it "
             "they cannot be told apart (train with prepare.styles: [seed])",
         )
+
+
+def _only_repeats(item: _Asked) -> bool:
+    question, answer = item.line.cells["Q"], item.line.cells["A"]
+    # Canonical forms are costly, and a long answer cannot be equal to a short question.
+    if len(answer) > 2 * len(question) + _SLACK_CHARACTERS:
+        return False
+    return canonical_of(words(answer)) == item.canonical
 
 
 def _is_usable(line: Line) -> bool:

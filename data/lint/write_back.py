@@ -17,6 +17,7 @@ from openpyxl import load_workbook
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE, MergedCell
 from openpyxl.comments import Comment
 from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.worksheet.hyperlink import Hyperlink
 
 from data.artefacts import partial_file
 from data.errors import InputError, UsageError
@@ -127,7 +128,7 @@ def _summarise(sheet: Any, report: LintReport) -> None:
         sheet.cell(number, 2).fill = PatternFill("solid", fgColor=_COLOURS[item.severity])
         sheet.cell(number, 5).alignment = Alignment(wrap_text=True, vertical="top")
         link = sheet.cell(number, 1)
-        link.hyperlink = f"#'{quoted}'!{item.cell}"
+        link.hyperlink = Hyperlink(ref=link.coordinate, location=f"'{quoted}'!{item.cell}")
         link.style = "Hyperlink"
     sheet.freeze_panes = "A3"
     if report.findings:

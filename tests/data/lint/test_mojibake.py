@@ -39,7 +39,8 @@ def test_other_damage(text: str, repaired: str) -> None:
     [
         "联通", "羧甲司坦和黄芪", "±5℃", "café, naïve, Größe", "São Paulo", "£5–£10", "“quoted”…", "MST®Continus® 5 mg",
         "日本語です", "한국어", "Привет", "饕餮魑魅魍魉", "癫痫瘙痒瘘管", "½ tablet", "5µg/m³", "😀👍🏽", "À «",
-        "Ça va? Où êtes-vous? – très bien", "鳜鱼怎么做", "氨氯地平 0.25g×6片", "Việt Nam đất nước", "plain", "", "嘧啶酮羟基？？",
+        "Ça va? Où êtes-vous? – très bien", "鳜鱼怎么做", "氨氯地平 0.25g×6片", "Việt Nam đất nước", "plain", "",
+        "嘧啶酮羟基？？",
     ],
 )  # fmt: skip
 def test_text_in_its_own_right_is_left_alone(text: str) -> None:
