@@ -11,6 +11,7 @@ import typer
 
 from data.artefacts import write_text
 from data.config import save_config, section, settle_config
+from data.diff.cli import diff
 from data.lint.cli import lint
 from data.options import (
     ConfigOption,
@@ -33,6 +34,7 @@ def root() -> None:
 
 
 app.command()(lint)
+app.command()(diff)
 
 
 def workbook_overrides(

@@ -16,12 +16,14 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from data.wording import canonical, is_cjk
+from data.wording import canonical, difference, is_cjk
 
 Grams = frozenset[str]
 
-# Above it, two questions are near-duplicates, if `data.wording.difference` does not say otherwise.
+# At or above it, two questions are near-duplicates.
 NEAR_DUPLICATE = 0.8
+# One question has words that the other has not: another question, unless it is long and they are few.
+_ADDITION = 0.9
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,17 @@ def similarity(left: Grams, right: Grams) -> float:
     """Return the Jaccard similarity of two sets; 0 when both are empty."""
     shared = len(left & right)
     return shared / (len(left) + len(right) - shared) if shared else 0.0
+
+
+def asks_the_same(left: Sequence[str], right: Sequence[str], alike: float) -> bool:
+    """Tell whether two questions of similarity `alike`, given as canonical words, are one in two wordings.
+
+    Stricter than similarity: a number, a negation or any content word that was exchanged makes two questions.
+    """
+    differ = difference(left, right)
+    if differ == "none":
+        return True
+    return alike >= (_ADDITION if differ == "addition" else NEAR_DUPLICATE) and differ != "content"
 
 
 def similar_pairs(

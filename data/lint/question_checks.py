@@ -1,8 +1,7 @@
 """Faults between rows: questions asked twice, and answers that contradict each other or only repeat the question.
 
-Two rows ask the same when their canonical questions are equal, or nearly (`data.similarity.NEAR_DUPLICATE`) and
-different in wording only (`data.wording.difference`). A number, a negation or an opposite that differs, or any
-word exchanged for another, makes two questions.
+Two rows ask the same when `data.similarity.asks_the_same` says so: their canonical questions are equal, or nearly
+and different in wording only. A number, a negation or any content word exchanged for another makes two questions.
 """
 
 from __future__ import annotations
@@ -14,11 +13,18 @@ from data.lint.cell_checks import finding, is_text
 from data.lint.findings import Finding
 from data.lint.table import Line, Table
 from data.records import normalised
-from data.similarity import NEAR_DUPLICATE, Grams, Pair, grams, grams_of, similar_pairs, similarity
-from data.wording import canonical_of, difference, numbers, words
+from data.similarity import (
+    NEAR_DUPLICATE,
+    Grams,
+    Pair,
+    asks_the_same,
+    grams,
+    grams_of,
+    similar_pairs,
+    similarity,
+)
+from data.wording import canonical_of, numbers, words
 
-# One question has words more than the other: likely another question, unless it is long and they are few.
-_ADDITION = 0.9
 # Two answers as alike as this say the same.
 _SAME_ANSWER = 0.9
 _SLACK_CHARACTERS = 20
@@ -56,7 +62,7 @@ def check_questions(table: Table) -> Iterator[Finding]:
     num_ambiguous = 0
     for pair in pairs:
         left, right = asked[pair.left], asked[pair.right]
-        if not _ask_the_same(left, right, pair.similarity):
+        if not asks_the_same(left.words, right.words, pair.similarity):
             continue
         if left.info != right.info and not _name_their_subject(left, right):
             num_ambiguous += left.canonical == right.canonical
@@ -96,11 +102,6 @@ def _asked(line: Line) -> _Asked:
     text = canonical_of(found)
     info = tuple(normalised(line.cells.get(name, "")) for name in _INFO_FIELDS)
     return _Asked(line, found, text, grams_of(text), info)
-
-
-def _ask_the_same(left: _Asked, right: _Asked, alike: float) -> bool:
-    differ = difference(left.words, right.words)
-    return differ in ("none", "wording") or (differ == "addition" and alike >= _ADDITION)
 
 
 def _name_their_subject(left: _Asked, right: _Asked) -> bool:
