@@ -23,6 +23,7 @@ from data.options import (
     SheetOption,
     parse_mapping,
 )
+from data.stats.cli import stats
 from data.workspace import open_workspace
 
 app = typer.Typer(no_args_is_help=True, help="Workbook to rows and training set.")
@@ -35,6 +36,7 @@ def root() -> None:
 
 app.command()(lint)
 app.command()(diff)
+app.command()(stats)
 
 
 def workbook_overrides(
