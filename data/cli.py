@@ -74,6 +74,13 @@ def prepare(
         bool, typer.Option("--skip-empty", help="Leave out rows with a blank Q or A.")
     ] = False,
     questions: Annotated[Path | None, typer.Option(help="Held-out questions, JSON Lines.")] = None,
+    test: Annotated[float | None, typer.Option(help="Hold this share of the rows back for testing.")] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Hold this share of the rows back for validation.")
+    ] = None,
+    split_by: Annotated[
+        str | None, typer.Option("--split-by", help="near-duplicates, info_1 or info_2.")
+    ] = None,
     format_name: Annotated[
         str | None,
         typer.Option("--format", help="Extra file: conversation, json-array (the seed's) or messages."),
@@ -83,7 +90,7 @@ def prepare(
 ) -> None:
     """Turn a workbook into rows, a training set and held-out questions."""
     from data.prepare import EXTRA_FILES, prepare_dataset
-    from data.settings import PrepareSection, WorkbookSection
+    from data.settings import PrepareSection, SplitSection, WorkbookSection
 
     run = open_workspace().run(name)
     raw = settle_config(run, config, settings or ())
@@ -92,8 +99,14 @@ def prepare(
         raw["workbook"]["questions"] = str(questions)
     if format_name is not None:
         raw.setdefault("prepare", {})["format"] = format_name
+    split_given = {"test": test, "validation": validation, "by": split_by}
+    if any(value is not None for value in split_given.values()):
+        raw.setdefault("split", {}).update(
+            {key: value for key, value in split_given.items() if value is not None}
+        )
     chosen = section(raw, "prepare", PrepareSection)
-    prepared = prepare_dataset(run.dataset, section(raw, "workbook", WorkbookSection), chosen)
+    split = section(raw, "split", SplitSection)
+    prepared = prepare_dataset(run.dataset, section(raw, "workbook", WorkbookSection), chosen, split)
     save_config(run, raw)
     for note in prepared.notes[:10]:
         print(f"note: {note}", file=sys.stderr)
@@ -111,3 +124,10 @@ def prepare(
         f"dataset {state}: {run.dataset} ({facts['num_rows']} rows, {facts['num_conversations']} conversations, "
         f"{facts['num_paraphrases']} held-out questions, {facts['num_unanswerable']} unanswerable)"
     )
+    if "split" in facts:
+        sides = facts["split"]
+        print(
+            f"split by {split.by}: train {sides['num_train']} rows, validation {sides['num_validation']}, "
+            f"test {sides['num_test']}, left out {sides['num_left_out']}; most alike across the sides "
+            f"{sides['max_similarity']:.2f}, {sides['num_at_or_above_threshold']} pairs at or above {split.threshold}"
+        )
