@@ -85,6 +85,16 @@ def prepare(
         str | None,
         typer.Option("--format", help="Extra file: conversation, json-array (the seed's) or messages."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Whose tokenizer and template to show; default: the run's base model."),
+    ] = None,
+    token_lengths: Annotated[
+        bool, typer.Option("--token-lengths", help="Also draw the conversations' lengths in tokens.")
+    ] = False,
+    preview: Annotated[
+        int, typer.Option(min=0, help="Show so many conversations in the model's chat template.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write that extra file here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -116,8 +126,16 @@ def prepare(
         made = run.dataset / EXTRA_FILES.get(chosen.format, "train.jsonl")
         write_text(out, made.read_text(encoding="utf-8"))
     facts = dict(prepared.manifest.facts)
+    rendered: list[str] = []
+    if token_lengths or preview:
+        from data.model_view import view_dataset
+
+        seen = view_dataset(run, raw, model, num_previewed=preview, draw=token_lengths)
+        rendered = seen.rendered
+        facts |= seen.facts
     if as_json:
-        print(json.dumps({"dataset": str(run.dataset), **facts}, ensure_ascii=False))
+        shown = {"dataset": str(run.dataset), **facts, **({"preview": rendered} if preview else {})}
+        print(json.dumps(shown, ensure_ascii=False))
         return
     state = "written" if prepared.fresh else "up to date"
     print(
@@ -131,3 +149,11 @@ def prepare(
             f"test {sides['num_test']}, left out {sides['num_left_out']}; most alike across the sides "
             f"{sides['max_similarity']:.2f}, {sides['num_at_or_above_threshold']} pairs at or above {split.threshold}"
         )
+    if "token_lengths" in facts:
+        lengths = facts["token_lengths"]
+        print(
+            f"tokens a conversation: median {lengths['median']}, 95 % {lengths['p95']}, longest {lengths['max']}; "
+            f"drawn: {lengths['picture']}"
+        )
+    for number, text in enumerate(rendered, start=1):
+        print(f"--- conversation {number} ---\n{text}")

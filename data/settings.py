@@ -10,7 +10,6 @@ from pydantic import Field, field_validator
 from data.columns import FIELDS
 from data.config import Section
 from data.conversations import SEED_SYSTEM_PROMPT, DatasetFormat, QuestionStyle
-from data.similarity import NEAR_DUPLICATE
 from data.split import SplitBy
 
 
@@ -60,7 +59,7 @@ class SplitSection(Section):
     """Share of the rows whose conversations go to test.jsonl."""
     by: SplitBy = "near-duplicates"
     """What goes together: questions that are alike, or whole categories (info_1, info_2)."""
-    threshold: Annotated[float, Field(gt=0, le=1)] = NEAR_DUPLICATE
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Questions this alike (Jaccard of character n-grams, 1 is equal) are never on two sides."""
     seed: int = 17
 

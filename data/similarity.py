@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
+from data.records import normalised
 from data.wording import canonical, difference, is_cjk
 
 Grams = frozenset[str]
@@ -38,6 +39,14 @@ class Pair:
 def grams(text: str) -> Grams:
     """Return the grams of a question, which need not be canonical yet."""
     return grams_of(canonical(text))
+
+
+def plain_grams(text: str) -> Grams:
+    """Return the grams of the letters and digits of a text as it stands, width and case aside.
+
+    What someone who knows nothing of `data.wording` would compare.
+    """
+    return grams_of("".join(character for character in normalised(text) if character.isalnum()))
 
 
 def grams_of(canonical_text: str) -> Grams:

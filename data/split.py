@@ -1,7 +1,7 @@
 """Dividing rows among training, validation and test so that nothing asked in one was learned in another.
 
-Rows whose questions are alike (`data.similarity`, at `threshold` or above) are one cluster, and so are rows with
-the same long answer. Split by near-duplicates, whole clusters are dealt out. Split by info_1 or info_2, whole
+Rows whose questions are alike are one cluster: at `threshold` or above by `data.similarity`, or by the same measure
+over the letters as they stand. So are rows with the same long answer. Split by near-duplicates, whole clusters are dealt out. Split by info_1 or info_2, whole
 categories are, and a row whose cluster reaches across the sides is left out of the lesser side.
 
 Which rows go where depends on the rows' ids and the seed, not on their order in the sheet.
@@ -17,7 +17,7 @@ from typing import Literal
 
 from data.errors import InputError
 from data.records import Row, normalised
-from data.similarity import Clusters, Grams, NearestIndex, grams, similar_pairs
+from data.similarity import Clusters, Grams, NearestIndex, grams, plain_grams, similar_pairs
 
 Side = Literal["train", "validation", "test", "left out"]
 SplitBy = Literal["near-duplicates", "info_1", "info_2"]
@@ -68,8 +68,8 @@ def divide_rows(
     Raises:
         InputError: no group is small enough for a side, so that it would stay empty.
     """
-    sets = [grams(row.question) for row in rows]
-    clusters = _clusters(rows, sets, threshold)
+    measures = [[measure(row.question) for row in rows] for measure in (grams, plain_grams)]
+    clusters = _clusters(rows, measures, threshold)
     groups = _groups(rows, clusters, by)
     sides = _deal(rows, groups, {"test": test, "validation": validation}, seed)
     _give_way(sides, clusters)
@@ -80,13 +80,14 @@ def divide_rows(
                 f"split: no rows for {side}: the largest of {len(groups)} groups ({by}) has {largest} of "
                 f"{len(rows)} rows; split by something finer, raise split.threshold, or ask for a larger share"
             )
-    return Division(tuple(sides), tuple(_nearest_across(rows, sets, sides)))
+    return Division(tuple(sides), tuple(_nearest_across(rows, measures, sides)))
 
 
-def _clusters(rows: Sequence[Row], sets: Sequence[Grams], threshold: float) -> Clusters:
+def _clusters(rows: Sequence[Row], measures: Sequence[Sequence[Grams]], threshold: float) -> Clusters:
     clusters = Clusters(len(rows))
-    for pair in similar_pairs(sets, threshold):
-        clusters.join(pair.left, pair.right)
+    for sets in measures:
+        for pair in similar_pairs(sets, threshold):
+            clusters.join(pair.left, pair.right)
     first_with_answer: dict[str, int] = {}
     for place, row in enumerate(rows):
         if len(row.answer) >= _TELLING_ANSWER_CHARACTERS:
@@ -132,16 +133,21 @@ def _give_way(sides: list[Side], clusters: Clusters) -> None:
                 sides[place] = "left out"
 
 
-def _nearest_across(rows: Sequence[Row], sets: Sequence[Grams], sides: Sequence[Side]) -> list[NearestPair]:
-    found = []
+def _nearest_across(
+    rows: Sequence[Row], measures: Sequence[Sequence[Grams]], sides: Sequence[Side]
+) -> list[NearestPair]:
+    """Return the nearest row on another side of each held-out row, by whichever measure finds it more alike."""
+    found: dict[int, NearestPair] = {}
     compared: list[tuple[Side, tuple[Side, ...]]] = [
         ("validation", ("train",)),
         ("test", ("train", "validation")),
     ]
     for held_out, others in compared:
         places = [place for place, side in enumerate(sides) if side in others]
-        index = NearestIndex([sets[place] for place in places])
-        for place, side in enumerate(sides):
-            if side == held_out and (nearest := index.nearest(sets[place])):
-                found.append(NearestPair(rows[place], rows[places[nearest[0]]], nearest[1]))
-    return sorted(found, key=lambda pair: (-pair.similarity, pair.held_out.row_id))
+        for sets in measures:
+            index = NearestIndex([sets[place] for place in places])
+            for place, side in enumerate(sides):
+                nearest = index.nearest(sets[place]) if side == held_out else None
+                if nearest and (place not in found or nearest[1] > found[place].similarity):
+                    found[place] = NearestPair(rows[place], rows[places[nearest[0]]], nearest[1])
+    return sorted(found.values(), key=lambda pair: (-pair.similarity, pair.held_out.row_id))

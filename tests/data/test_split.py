@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 from itertools import product
 from pathlib import Path
 
@@ -41,10 +42,16 @@ def divided(
 
 
 def slow_similarity(left: str, right: str) -> float:
-    """The documented measure, written out anew: Jaccard over 2 characters from a CJK one, 3 from any other."""
+    """The documented measures, written out anew: Jaccard over 2 characters from a CJK one, 3 from any other."""
 
+    def letters(text: str) -> str:
+        return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+
+    return max(slow_jaccard(measure(left), measure(right)) for measure in (canonical, letters))
+
+
+def slow_jaccard(left: str, right: str) -> float:
     def parts(text: str) -> set[str]:
-        text = canonical(text)
         cut = [text[n : n + (2 if ord(text[n]) > 0x2E80 else 3)] for n in range(len(text))]
         return {part for part in cut if len(part) > 1 or len(text) == 1}
 
@@ -136,7 +143,7 @@ def test_prepare_writes_the_sides_and_the_report(tmp_path: Path, workbook: Path)
     report = json.loads((folder / "split.json").read_text(encoding="utf-8"))
     assert {row_id for row_id, side in report["sides"].items() if side == "test"} == sides[2]
     assert report["num_at_or_above_threshold"] == 0
-    assert report["max_similarity"] == report["nearest"][0]["similarity"] < 0.8
+    assert report["max_similarity"] == report["nearest"][0]["similarity"] < 0.7
     assert prepared.manifest.facts["split"]["num_test"] == len(sides[2])
     # With rows held back, it is they that are asked, and training keeps both wordings of the others.
     assert prepared.manifest.facts["question_source"] == "test"
@@ -157,5 +164,5 @@ def test_the_command_line_splits_and_reports(workbook: Path) -> None:
     arguments = ["prepare", "--workbook", str(workbook), "--test", "0.2", "--split-by", "info_1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "0 pairs at or above 0.8" in result.stdout
+    assert "0 pairs at or above 0.7" in result.stdout
     assert "validation 0" in result.stdout
