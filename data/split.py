@@ -1,8 +1,9 @@
 """Dividing rows among training, validation and test so that nothing asked in one was learned in another.
 
 Rows whose questions are alike are one cluster: at `threshold` or above by `data.similarity`, or by the same measure
-over the letters as they stand. So are rows with the same long answer. Split by near-duplicates, whole clusters are dealt out. Split by info_1 or info_2, whole
-categories are, and a row whose cluster reaches across the sides is left out of the lesser side.
+over the letters as they stand. So are rows with the same long answer. Split by near-duplicates, whole clusters are
+dealt out. Split by info_1 or info_2, whole categories are, and a row whose cluster reaches across the sides is left
+out of the lesser side.
 
 Which rows go where depends on the rows' ids and the seed, not on their order in the sheet.
 """

@@ -70,7 +70,7 @@ def all_pairs_across(rows: list[Row], division: Division) -> list[float]:
 
 
 @pytest.mark.parametrize("by", ["near-duplicates", "info_1"])
-@pytest.mark.parametrize("threshold", [0.5, 0.8])
+@pytest.mark.parametrize("threshold", [0.7, 0.9])
 def test_no_pair_across_the_sides_is_alike_and_the_report_says_how_alike(
     by: SplitBy, threshold: float
 ) -> None:
