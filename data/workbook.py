@@ -1,45 +1,19 @@
-"""Reading a knowledge workbook: sheets, header, cells, and the row each cell belongs to.
-
-The only file that imports openpyxl. Knows nothing of training sets or indexes.
-"""
+"""A knowledge workbook as rows and evaluation questions: what is usable, named; what is not, named too."""
 
 from __future__ import annotations
 
-import datetime
-import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from openpyxl import load_workbook
-from openpyxl.utils import get_column_letter
-from openpyxl.utils.exceptions import InvalidFileException
-
-from data.columns import FIELDS, REQUIRED, has_required, resolve_columns
+from data.columns import FIELDS, REQUIRED
 from data.errors import InputError
-from data.records import HeldOutQuestion, Row, normalised, revision_of, row_id_of
+from data.evaluation_sheets import read_paraphrases, read_unanswerable
+from data.knowledge_sheet import KnowledgeSheet, Line, WorkbookChoice, open_knowledge
+from data.records import HeldOutQuestion, Row, revision_of, row_id_of
 
-_HEADER_SEARCH_ROWS = 20
-_OLE_MAGIC = bytes.fromhex("d0cf11e0a1b11ae1")
-_ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
+__all__ = ["Knowledge", "WorkbookChoice", "read_workbook", "usable_lines"]
 
-
-@dataclass(frozen=True)
-class WorkbookChoice:
-    """What to read of a workbook.
-
-    `sheet` None means the first sheet that is not one of the evaluation sheets; `max_rows` None means all.
-    """
-
-    path: Path
-    sheet: str | None = None
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    max_rows: int | None = None
-    skip_empty: bool = False
-    paraphrases_sheet: str = "paraphrases"
-    unanswerable_sheet: str = "unanswerable"
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -56,143 +30,108 @@ def read_workbook(choice: WorkbookChoice) -> Knowledge:
     """Read the rows and the evaluation sheets of a workbook.
 
     Raises:
-        InputError: the file is not a readable .xlsx, a sheet or column is missing, or a Q or A is blank; the
+        InputError: the file is not a readable workbook, a sheet or column is missing, or a Q or A is blank; the
             message names the cell and the fix.
     """
-    with _opened(choice.path) as book:
-        sheet_name = _choose_sheet(choice, book.sheetnames)
-        rows, by_number, notes = _read_rows(choice, sheet_name, book[sheet_name])
-        paraphrases = _read_paraphrases(choice, book, by_number)
-        unanswerable = _read_unanswerable(choice, book)
-    return Knowledge(tuple(rows), tuple(paraphrases), tuple(unanswerable), tuple(notes))
+    with open_knowledge(choice) as book:
+        notes = list(book.notes)
+        taken = _Taken()
+        for sheet in book.sheets:
+            _read_sheet(choice, sheet, taken, notes)
+        if choice.max_rows is not None and taken.num_lines >= choice.max_rows:
+            notes.append(f"{choice.path.name}: took the first {choice.max_rows} rows")
+        partly = choice.max_rows is not None or choice.skip_empty
+        paraphrases = read_paraphrases(choice, book.file, taken.by_place, book.sheets[0].name, partly=partly)
+        unanswerable = read_unanswerable(choice, book.file)
+    return Knowledge(tuple(taken.rows), tuple(paraphrases), tuple(unanswerable), tuple(notes))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    with path.open("rb") as file:
-        head = file.read(8)
-        if head == _OLE_MAGIC:
-            if _ENCRYPTED_STREAM in head + file.read():
-                raise InputError(
-                    f"{path}: the workbook is encrypted; save a copy without a password and give that"
-                )
-            raise InputError(f"{path}: a workbook of the old .xls kind; save it as .xlsx and give that")
-    if not zipfile.is_zipfile(path):
-        raise InputError(
-            f"{path}: not an Excel workbook (.xlsx), whatever its name says; save it as .xlsx from Excel"
-        )
-    # openpyxl keeps a sheet that was not read to its end open; a file of our own can be closed all the same.
-    with path.open("rb") as file:
-        try:
-            book = load_workbook(file, read_only=True, data_only=True)
-        except (InvalidFileException, KeyError, ValueError, zipfile.BadZipFile, OSError) as error:
-            raise InputError(
-                f"{path}: not a readable .xlsx workbook ({error}); open it in Excel and save it again"
-            ) from error
-        yield book
+@dataclass
+class _Taken:
+    """The rows so far; `by_place` finds them by sheet and row number, a repeated row as its first."""
+
+    rows: list[Row] = field(default_factory=list)
+    by_place: dict[tuple[str, int], Row] = field(default_factory=dict)
+    first_by_id: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def num_lines(self) -> int:
+        return len(self.by_place)
 
 
-def _choose_sheet(choice: WorkbookChoice, names: list[str]) -> str:
-    if choice.sheet is not None:
-        if choice.sheet not in names:
-            raise InputError(
-                f"{choice.path}: no sheet {choice.sheet!r}; sheets: {', '.join(map(repr, names))}"
-            )
-        return choice.sheet
-    for name in names:
-        if name not in (choice.paraphrases_sheet, choice.unanswerable_sheet):
-            return name
-    raise InputError(f"{choice.path}: no sheet with knowledge rows; sheets: {', '.join(map(repr, names))}")
-
-
-def _numbered_cells(sheet: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield (row number as Excel shows it, cells as text), blank rows left out."""
-    if not hasattr(sheet, "iter_rows"):
-        return
-    for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
-        cells = [cell_text(value) for value in values]
-        if any(cell.strip() for cell in cells):
-            yield number, cells
-
-
-def cell_text(value: Any) -> str:
-    """Return a cell's value as a person sees it: whole numbers without `.0`, midnight dates without a time."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, datetime.datetime):
-        return (
-            value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ", "minutes")
-        )
-    return str(value)
-
-
-def _read_rows(
-    choice: WorkbookChoice, sheet_name: str, sheet: Any
-) -> tuple[list[Row], dict[int, Row], list[str]]:
-    where = f"{choice.path.name}#{sheet_name}"
-    numbered = _numbered_cells(sheet)
-    columns = _find_header(choice, where, numbered)
-    rows: list[Row] = []
-    by_number: dict[int, Row] = {}
-    seen: dict[str, Row] = {}
-    notes = [f"{where}: no column for {name}" for name in FIELDS if name not in columns]
-    blanks: list[str] = []
-    for number, cells in numbered:
-        if choice.max_rows is not None and len(by_number) >= choice.max_rows:
-            notes.append(f"{where}: took the first {choice.max_rows} rows")
-            break
-        value = {name: cells[place] if place < len(cells) else "" for name, place in columns.items()}
-        empty = [name for name in REQUIRED if not value[name].strip()]
-        if empty:
-            blanks += [
-                f"{sheet_name}!{get_column_letter(columns[name] + 1)}{number} (empty {name!r})"
-                for name in empty
-            ]
-            continue
-        row = _row(value, f"{where}!{get_column_letter(columns['Q'] + 1)}{number}")
-        first = seen.get(row.row_id)
+def _read_sheet(choice: WorkbookChoice, sheet: KnowledgeSheet, taken: _Taken, notes: list[str]) -> None:
+    notes += [f"{sheet.where}: no column for {name}" for name in FIELDS if name not in sheet.columns]
+    before = taken.num_lines
+    left = None if choice.max_rows is None else max(0, choice.max_rows - before)
+    for line in usable_lines(choice, sheet, notes, left):
+        row = _row(line.cells, f"{sheet.where}!{sheet.cell(line.number, 'Q')}")
+        first = taken.first_by_id.get(row.row_id)
+        place = (sheet.name, line.number)
         if first is not None and first.revision == row.revision:
             notes.append(f"{row.source}: the same question and answer as {first.source}; kept once")
-            by_number[number] = first
+            taken.by_place[place] = first
             continue
         if first is not None:
             # Both answers are knowledge; the id of the second must differ and must not depend on row order.
-            row = _row(value, row.source, row_id=f"{row.row_id}-{row.revision[:4]}")
+            row = _row(line.cells, row.source, row_id=f"{row.row_id}-{row.revision[:4]}")
             notes.append(f"{row.source}: the same question as {first.source} with another answer; both kept")
-        seen.setdefault(row.row_id, row)
-        by_number[number] = row
-        rows.append(row)
-    if blanks:
-        shown = ", ".join(blanks[:5]) + (f" and {len(blanks) - 5} more" if len(blanks) > 5 else "")
-        if not choice.skip_empty:
-            raise InputError(
-                f"{choice.path}: {shown}: fill the cell, or pass --skip-empty to leave such rows out"
-            )
-        notes.append(f"{where}: left out rows with {shown}")
-    if not rows:
+        known = taken.first_by_id.setdefault(row.row_id, row)
+        taken.by_place[place] = known
+        if known is row:
+            taken.rows.append(row)
+        else:
+            notes.append(f"{row.source}: the same question and answer as {known.source}; kept once")
+    if taken.num_lines == before and left != 0:
         raise InputError(
-            f"{choice.path}: sheet {sheet_name!r} has a header and no rows below it; add rows or pass --sheet"
+            f"{choice.path}: sheet {sheet.name!r} has a header and no rows below it; add rows or pass --sheet"
         )
-    return rows, by_number, notes
 
 
-def _find_header(
-    choice: WorkbookChoice, where: str, numbered: Iterator[tuple[int, list[str]]]
-) -> dict[str, int]:
-    first: list[str] | None = None
-    for number, cells in numbered:
-        first = first or cells
-        if has_required(cells, choice.mapping):
-            return resolve_columns(cells, choice.mapping, where)
-        if number >= _HEADER_SEARCH_ROWS:
+def usable_lines(
+    choice: WorkbookChoice, sheet: KnowledgeSheet, notes: list[str], max_lines: int | None = None
+) -> Iterator[Line]:
+    """Yield the lines with a Q and an A, `max_lines` at most; notes are added when the last has been taken.
+
+    Raises:
+        InputError: at the end, naming the cells, if Q or A is blank in a line and `choice.skip_empty` is not set.
+    """
+    blanks: list[str] = []
+    hidden: list[int] = []
+    num_taken = 0
+    for line in sheet.lines():
+        if max_lines is not None and num_taken >= max_lines:
             break
-    if first is None:
-        raise InputError(f"{where}: the sheet is empty; pass --sheet to read another one")
-    return resolve_columns(first, choice.mapping, where)
+        cells = line.cells
+        if not any(text and not text.isspace() for text in cells.values()) and not line.marks:
+            continue
+        if not cells["Q"].strip() or not cells["A"].strip():
+            blanks += [_blank(sheet, line, name) for name in REQUIRED if not cells[name].strip()]
+            continue
+        if line.hidden:
+            hidden.append(line.number)
+        num_taken += 1
+        yield line
+    if hidden:
+        rows = ", ".join(map(str, hidden[:_SHOWN])) + (" ..." if len(hidden) > _SHOWN else "")
+        notes.append(f"{sheet.where}: {len(hidden)} hidden rows were read like the others: {rows}")
+    if not blanks:
+        return
+    more = f" and {len(blanks) - _SHOWN} more" if len(blanks) > _SHOWN else ""
+    shown = ", ".join(blanks[:_SHOWN]) + more
+    if not choice.skip_empty:
+        raise InputError(
+            f"{choice.path}: {shown}: fill the cell, or pass --skip-empty to leave such rows out"
+        )
+    notes.append(f"{sheet.where}: left out rows with {shown}")
+
+
+def _blank(sheet: KnowledgeSheet, line: Line, name: str) -> str:
+    mark = line.marks.get(name)
+    if mark is not None and not mark.cached:
+        why = f"{name!r} is a formula without a stored value; open the workbook in Excel and save it"
+    else:
+        why = f"empty {name!r}"
+    return f"{sheet.name}!{sheet.cell(line.number, name)} ({why})"
 
 
 def _row(value: Mapping[str, str], source: str, row_id: str | None = None) -> Row:
@@ -206,47 +145,3 @@ def _row(value: Mapping[str, str], source: str, row_id: str | None = None) -> Ro
         answer=answer,
         source=source,
     )
-
-
-def _read_paraphrases(
-    choice: WorkbookChoice, book: Any, by_number: Mapping[int, Row]
-) -> list[HeldOutQuestion]:
-    questions = []
-    for where, cells in _evaluation_rows(choice, book, choice.paraphrases_sheet, ("row", "question")):
-        if not cells["row"].isdigit():
-            raise InputError(
-                f"{where}: 'row' is {cells['row']!r}; it must be the number of a row of the knowledge sheet"
-            )
-        row = by_number.get(int(cells["row"]))
-        if row is not None:
-            questions.append(HeldOutQuestion(cells["question"], row.row_id, row.answer, where))
-        elif choice.max_rows is None and not choice.skip_empty:
-            raise InputError(
-                f"{where}: 'row' names row {cells['row']}, which holds no question; correct the number"
-            )
-    return questions
-
-
-def _read_unanswerable(choice: WorkbookChoice, book: Any) -> list[HeldOutQuestion]:
-    rows = _evaluation_rows(choice, book, choice.unanswerable_sheet, ("question",))
-    return [HeldOutQuestion(cells["question"], "", "", where) for where, cells in rows]
-
-
-def _evaluation_rows(
-    choice: WorkbookChoice, book: Any, sheet_name: str, names: tuple[str, ...]
-) -> Iterator[tuple[str, dict[str, str]]]:
-    if sheet_name not in book.sheetnames:
-        return
-    numbered = _numbered_cells(book[sheet_name])
-    _, header = next(numbered, (0, []))
-    places = {normalised(text): place for place, text in enumerate(header)}
-    for name in names:
-        if name not in places:
-            raise InputError(
-                f"{choice.path}: sheet {sheet_name!r} has no column {name!r}; headers: {', '.join(header)}"
-            )
-    for number, cells in numbered:
-        yield (
-            f"{choice.path.name}#{sheet_name}!A{number}",
-            {name: cells[places[name]].strip() for name in names},
-        )

@@ -1,0 +1,237 @@
+"""Finding the elements of one name in a large XML part, fast where the part is as spreadsheet programs write it.
+
+Such a part is plain: UTF-8, no namespace prefix, no comments. Its elements are cut out of the text by their end
+tags, without an event for each tag. From the first character that is not plain, expat reads on and writes each
+element anew in the plain form, so that there is one form to understand.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
+
+from data.errors import InputError
+from data.sheets import limits
+from data.sheets.archive import declares, local_name
+
+_DECLARATION = re.compile(r"\s*<\?xml\s[^>]*?\?>")
+_UTF8 = re.compile(r"encoding\s*=\s*[\"']utf-?8[\"']", re.IGNORECASE)
+_REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]{1,6})|#([0-9]{1,7})|(amp|lt|gt|quot|apos));|&")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+# How Excel writes what XML cannot hold, and a text that looks like that.
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_ATTRIBUTE = re.compile(r"\s*([\w:.-]+)\s*=\s*(?:\"([^\"<]*)\"|'([^'<]*)')")
+_RUN_TEXT = re.compile(r"<t(?:\s[^>]*)?>([^<]*)</t>")
+_PHONETIC = re.compile(r"<rPh\b.*?</rPh>", re.DOTALL)
+_DAMAGED = "open it in Excel and save it again"
+
+
+class TextScanner:
+    """Cuts the elements named `tag` out of a part; none holds another of that name."""
+
+    def __init__(self, path: Path, part: str, tag: str, container: str) -> None:
+        self._path = path
+        self._part = part
+        self._tag = tag
+        self._container = container
+
+    def elements(self, content: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+        """Yield (attributes, inner XML) of each element, in order.
+
+        Raises:
+            InputError: the part is not XML, ends early, declares entities, or an element is beyond a limit.
+        """
+        remaining = iter(content)
+        first = next(remaining, b"")
+        if not self._is_plain_start(first):
+            yield from self._by_expat([first], remaining)
+            return
+        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
+        text = _DECLARATION.sub("", self._decoded(decoder, first), count=1)
+        start_tag, end_tag, end = f"<{self._tag}", f"</{self._tag}>", f"</{self._container}>"
+        while True:
+            if "<!" in text or "<?" in text:
+                opening = "" if f"<{self._container}" in text else f"<{self._container}>"
+                yield from self._by_expat([(opening + text).encode()], self._encoded(decoder, remaining))
+                return
+            *whole, text = text.split(end_tag)
+            for piece in whole:
+                place = piece.rfind(start_tag)
+                close = piece.find(">", place)
+                if place < 0 or close < 0:
+                    raise self._damaged(f"<{self._tag}> ends where none began")
+                if place and start_tag in piece[:place]:
+                    yield from self._empty_ones(piece[:place])
+                yield piece[place + len(start_tag) : close], piece[close + 1 :]
+            if end in text:
+                yield from self._empty_ones(text[: text.find(end)])
+                return
+            if len(text) > limits.MAX_ROW_CHARS:
+                raise limits.beyond(
+                    self._path, f"{self._part} has a <{self._tag}> of over {len(text):,} characters"
+                )
+            block = next(remaining, None)
+            if block is None:
+                if f"<{self._container}/>" in text or re.search(f"<{self._container}\\s[^>]*/>", text):
+                    return
+                raise self._damaged("it ends early")
+            text += self._decoded(decoder, block)
+
+    def _is_plain_start(self, block: bytes) -> bool:
+        head = block[:2000].decode("utf-8-sig", "ignore")
+        declaration = _DECLARATION.match(head)
+        if declaration and "encoding" in declaration[0] and not _UTF8.search(declaration[0]):
+            return False
+        root = head[declaration.end() if declaration else 0 :].lstrip()
+        return re.match(r"<[A-Za-z]+[\s>]", root) is not None and "\x00" not in head
+
+    def _decoded(self, decoder: io.IncrementalNewlineDecoder, block: bytes) -> str:
+        try:
+            return decoder.decode(block)
+        except UnicodeDecodeError as error:
+            raise self._damaged(str(error)) from error
+
+    def _encoded(self, decoder: io.IncrementalNewlineDecoder, content: Iterator[bytes]) -> Iterator[bytes]:
+        for block in content:
+            yield self._decoded(decoder, block).encode()
+
+    def _empty_ones(self, text: str) -> Iterator[tuple[str, str]]:
+        for found in re.finditer(rf"<{self._tag}((?:\s[^>]*)?)/>", text):
+            yield found[1], ""
+
+    def _by_expat(self, first: list[bytes], remaining: Iterator[bytes]) -> Iterator[tuple[str, str]]:
+        rewriter = _Rewriter(self._path, self._part, self._tag, self._container)
+        for blocks in (first, remaining):
+            for block in blocks:
+                yield from rewriter.feed(block)
+                if rewriter.ended:
+                    return
+        raise self._damaged("it ends early")
+
+    def _damaged(self, why: str) -> InputError:
+        return InputError(f"{self._path}: {self._part} is damaged ({why}); {_DAMAGED}")
+
+
+class _Rewriter:
+    """Reads XML of any form and gives back its elements of one name in the plain form."""
+
+    def __init__(self, path: Path, part: str, tag: str, container: str) -> None:
+        self._where = (path, part)
+        self._tag = tag
+        self._container = container
+        self._parts: list[str] | None = None
+        self._size = 0
+        self._head = ""
+        self._done: list[tuple[str, str]] = []
+        self.ended = False
+        self._parser = expat.ParserCreate()
+        self._parser.ordered_attributes = True
+        self._parser.buffer_text = True
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._text
+        self._parser.StartDoctypeDeclHandler = self._refuse
+
+    def feed(self, block: bytes) -> list[tuple[str, str]]:
+        """Return the elements that end in this block."""
+        self._done = []
+        try:
+            self._parser.Parse(block)
+        except expat.ExpatError as error:
+            if not self.ended:
+                path, part = self._where
+                raise InputError(f"{path}: {part} is damaged ({error}); {_DAMAGED}") from error
+        return self._done
+
+    def _refuse(self, *_: Any) -> None:
+        raise declares(*self._where)
+
+    def _start(self, name: str, attributes: list[str]) -> None:
+        pairs = zip(attributes[::2], attributes[1::2], strict=True)
+        head = " " + " ".join(f"{key}={quoteattr(value)}" for key, value in pairs)
+        if self._parts is not None:
+            self._add(f"<{local_name(name)}{head}>")
+        elif local_name(name) == self._tag and not self.ended:
+            self._parts, self._size, self._head = [], 0, head
+
+    def _end(self, name: str) -> None:
+        local = local_name(name)
+        if self._parts is None:
+            self.ended = self.ended or local == self._container
+        elif local == self._tag:
+            self._done.append((self._head, "".join(self._parts)))
+            self._parts = None
+        else:
+            self._add(f"</{local}>")
+
+    def _text(self, text: str) -> None:
+        if self._parts is not None:
+            self._add(escape(text))
+
+    def _add(self, text: str) -> None:
+        assert self._parts is not None, "inside an element"
+        self._parts.append(text)
+        self._size += len(text)
+        if self._size > limits.MAX_ROW_CHARS:
+            path, part = self._where
+            raise limits.beyond(path, f"{part} has a <{self._tag}> of over {self._size:,} characters")
+
+
+def rewritten(path: Path, part: str, tag: str, attributes: str, inner: str) -> tuple[str, str]:
+    """Return one element's (attributes, inner XML) in the plain form.
+
+    Raises:
+        InputError: it is not well-formed.
+    """
+    rewriter = _Rewriter(path, part, tag, "part")
+    elements = rewriter.feed(
+        f"<part><{tag}{attributes}>{inner}</{tag}></part>".encode("utf-8", "surrogatepass")
+    )
+    if len(elements) != 1:
+        raise InputError(f"{path}: {part} is damaged (<{tag}> in <{tag}>); {_DAMAGED}")
+    return elements[0]
+
+
+def attributes_of(text: str) -> dict[str, str]:
+    """Return the attributes of a start tag; empty for what is not a list of attributes."""
+    found: dict[str, str] = {}
+    place = 0
+    while match := _ATTRIBUTE.match(text, place):
+        found[match[1]] = plain_text(match[2] if match[2] is not None else match[3])
+        place = match.end()
+    return found if not text[place:].strip() else {}
+
+
+def plain_text(raw: str) -> str:
+    """Return character data as text: references resolved, and Excel's `_x000D_` as the character it stands for."""
+    if "&" in raw:
+        raw = _REFERENCE.sub(_character, raw)
+    if "_x" in raw:
+        raw = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), raw)
+        raw = _SURROGATES.sub(lambda found: found[0].encode("utf-16", "surrogatepass").decode("utf-16"), raw)
+    return raw
+
+
+def _character(found: re.Match[str]) -> str:
+    hexadecimal, decimal, name = found.groups()
+    if name:
+        return _NAMED[name]
+    if hexadecimal or decimal:
+        code = int(hexadecimal, 16) if hexadecimal else int(decimal)
+        return chr(code) if code < 0x110000 else "\ufffd"
+    # A bare ampersand, or an entity that nothing declares: not XML, and shown as it stands.
+    return found[0]
+
+
+def element_text(inner: str) -> str:
+    """Return the text of `<si>` or `<is>`: its runs joined, reading aids (`<rPh>`) left out."""
+    if "<rPh" in inner:
+        inner = _PHONETIC.sub("", inner)
+    return "".join(plain_text(run) for run in _RUN_TEXT.findall(inner))
