@@ -65,6 +65,11 @@ class KnowledgeIndex:
         self._settings = settings
 
     @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows, in the order of the workbook."""
+        return tuple(self._rows.values())
+
+    @property
     def num_rows(self) -> int:
         """How many rows there are."""
         return len(self._rows)
