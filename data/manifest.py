@@ -8,7 +8,7 @@ no date and no absolute path, so that equal inputs give equal manifests.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,21 @@ class Manifest:
         return digest_of([self.kind, {name: stamp.sha256 for name, stamp in self.files.items()}])
 
 
-def write_manifest(folder: Path, kind: str, inputs: Mapping[str, str], facts: Mapping[str, Any]) -> Manifest:
-    """Hash every file below `folder` and write its manifest; returns it."""
+def write_manifest(
+    folder: Path,
+    kind: str,
+    inputs: Mapping[str, str],
+    facts: Mapping[str, Any],
+    *,
+    unrecorded: Collection[str] = (),
+) -> Manifest:
+    """Hash every file below `folder` and write its manifest; returns it.
+
+    `unrecorded` names entries of `folder` that are left out: those that change when they are only read.
+    """
+    inside = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != MANIFEST_NAME
+        path.as_posix() for path in inside if path.name != MANIFEST_NAME and path.parts[0] not in unrecorded
     )
     files = {name: FileStamp((folder / name).stat().st_size, sha256_file(folder / name)) for name in names}
     manifest = Manifest(kind, dict(inputs), files, dict(facts))

@@ -16,6 +16,7 @@ from data.held_out import questions_from_file
 from data.models.config import ModelsConfig
 from data.records import HeldOutQuestion, read_records
 from data.workspace import Run, open_workspace
+from rag.cli_versions import print_build, rollback, versions
 from rag.config import IndexSection, RetrieveSection
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def root() -> None:
     """Groups the subcommands."""
 
 
+app.command()(versions)
+app.command()(rollback)
+
+
 @app.command()
 def index(
     config: ConfigOption = None,
@@ -46,7 +51,7 @@ def index(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Embed the run's rows and write its index; nothing is done when rows and settings are the same."""
+    """Make the run's index follow its rows: embed new and changed ones, drop removed ones, switch when done."""
     from data.models.folder import resolve_model
     from rag.index import build_index
 
@@ -55,17 +60,7 @@ def index(
     raw = settle_config(run, config, settings or ())
     chosen = section(raw, "index", IndexSection)
     embedding = resolve_model(workspace, section(raw, "models", ModelsConfig).embedding)
-    manifest, fresh = build_index(run.dataset, embedding, run.index, chosen)
-    if not fresh:
-        print(f"index {run.index} up to date", file=sys.stderr)
-    facts = dict(manifest.facts)
-    if as_json:
-        print(json.dumps({"index": str(run.index), "fresh": fresh, **facts}, ensure_ascii=False))
-        return
-    state = "written" if fresh else "up to date"
-    print(
-        f"index {state}: {run.index} ({facts['num_rows']} rows, {facts['embedding']}, {facts['dims']} dimensions)"
-    )
+    print_build(run.index, build_index(run.dataset, embedding, run.index, chosen), as_json=as_json)
 
 
 @app.command()

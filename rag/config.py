@@ -17,7 +17,8 @@ Fusion = Literal["scores", "ranks"]
 class IndexSection(Section):
     """How rows become an index, with the embedding model that `models.embedding` names.
 
-    A change of what is embedded makes the index anew; one of device, precision, batches or threads does not.
+    A change of what is embedded makes the index anew; one of device, precision, batches, threads
+    or kept versions does not.
     """
 
     views: Annotated[tuple[View, ...], Field(min_length=1)] = ("question", "answer")
@@ -36,6 +37,8 @@ class IndexSection(Section):
     threads: Annotated[int, Field(ge=1)] = 1
     """CPU threads of the embedding model. One embeds a question in some 25 ms; two wait for each other ten times
     as long whenever an engine is busy on the same cores."""
+    keep_versions: Annotated[int, Field(ge=0)] = 3
+    """Older versions of the index that are kept to roll back to, besides the current one."""
 
 
 class RetrieveSection(Section):

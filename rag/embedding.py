@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -36,6 +37,8 @@ class SentenceEmbeddings(Embeddings):
         self._model = model
         self._batch_size = batch_size
         self._worker = ThreadPoolExecutor(1, "embedding", torch.set_num_threads, (num_threads,))
+        self._num_users = 1
+        self._users_lock = Lock()
 
     @property
     def dims(self) -> int:
@@ -75,8 +78,18 @@ class SentenceEmbeddings(Embeddings):
         exact = torch.nn.functional.normalize(vectors.float(), dim=-1)
         return exact.cpu().numpy()
 
+    def share(self) -> SentenceEmbeddings:
+        """Return this model for a second user: it ends when each has closed it."""
+        with self._users_lock:
+            self._num_users += 1
+        return self
+
     def close(self) -> None:
-        """End the thread; nothing can be embedded afterwards."""
+        """End the thread once the last user closes it; nothing can be embedded afterwards."""
+        with self._users_lock:
+            self._num_users -= 1
+            if self._num_users > 0:
+                return
         self._worker.shutdown()
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

@@ -1,31 +1,63 @@
-"""The build step: rows.jsonl of a dataset becomes an index folder.
+"""The build step: rows.jsonl of a dataset becomes a version of an index.
 
-The folder holds chroma/ (vectors), lexical/ (BM25), coverage/, rows.jsonl (the rows it was made of, in order) and a
-manifest. Made beside its place and renamed over it, so that a reader never sees half of one.
+A version holds rows.jsonl (the rows it was made of, in order), vectors.npy (a vector each), chroma/ (the same, to be
+searched), lexical/ and coverage/ (their terms), and a manifest. It is named by what it was made of. From one
+version to the next only rows that are new or changed are embedded and put into Chroma; texts that were embedded
+before are not embedded again. Where versions lie and how one becomes current is in rag.versions.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from data.artefacts import digest_of, folder_beside, sha256_file
 from data.errors import InputError
-from data.manifest import Manifest, folder_digest, is_current, read_manifest, write_manifest
-from data.records import Row, read_records, write_records
+from data.manifest import MANIFEST_NAME, Manifest, folder_digest, is_current, read_manifest, write_manifest
+from data.records import Row, read_records
 from rag.config import IndexSection
+from rag.versions import current_version, make_current, remove_old_versions, version_folder, writing
+
+if TYPE_CHECKING:
+    from rag.embedding import SentenceEmbeddings
 
 INDEX_KIND = "index"
 CHROMA = "chroma"
 LEXICAL = "lexical"
 COVERAGE = "coverage"
 ROWS = "rows.jsonl"
+VECTORS = "vectors.npy"
+CACHE = "vectors.sqlite3"
 
 # Goes into the inputs' digest: raise it when the code makes another index of the same rows.
-_FORMAT = 2
-_SPEED_ONLY = {"device", "precision", "batch_size", "threads"}
+_FORMAT = 3
+_NOT_IN_IT = {"device", "precision", "batch_size", "threads", "keep_versions"}
+_VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class RowChanges:
+    """How the rows differ from those of the version before, and the texts that had to be embedded for them."""
+
+    num_added: int
+    num_changed: int
+    num_removed: int
+    num_embedded: int
+
+
+@dataclass(frozen=True)
+class IndexBuild:
+    """What `build_index` did. `switched`: the version was there already, and is current again."""
+
+    version: str
+    manifest: Manifest
+    state: Literal["written", "switched", "up to date"]
+    changes: RowChanges | None = None
 
 
 def row_title(row: Row) -> str:
@@ -38,13 +70,22 @@ def row_text(row: Row) -> str:
     return f"{row_title(row)}\n{row.answer}"
 
 
-def build_index(
-    dataset: Path, embedding_folder: Path, out: Path, settings: IndexSection
-) -> tuple[Manifest, bool]:
-    """Make the index `out` of the dataset's rows, unless it is there already.
+def version_of(manifest_inputs: dict[str, str]) -> str:
+    """Return the name of the version that is made of these inputs: equal ones give an equal name."""
+    return digest_of(manifest_inputs)[:_VERSION_DIGITS]
 
-    Returns:
-        Its manifest, and whether it was made now.
+
+def build_index(
+    dataset: Path,
+    embedding_folder: Path,
+    out: Path,
+    settings: IndexSection,
+    embeddings: SentenceEmbeddings | None = None,
+) -> IndexBuild:
+    """Make the index `out` follow the dataset's rows. Readers of it go on meanwhile.
+
+    `embeddings` is the model of `embedding_folder` where it is loaded already; otherwise it is loaded when there is
+    a text to embed.
 
     Raises:
         InputError: the dataset or the embedding model cannot be used.
@@ -57,71 +98,178 @@ def build_index(
             f"{embedding_folder}: no embedding model; fetch it with `groundtune models fetch`, "
             "or set models.embedding to the folder of one"
         )
+    if rows_file.stat().st_size == 0:
+        raise InputError(f"{rows_file}: no rows; run `groundtune data prepare` on a workbook that has some")
     inputs = {
         "rows": sha256_file(rows_file),
         "embedding": folder_digest(embedding_folder),
-        "index": digest_of([_FORMAT, settings.model_dump(mode="json", exclude=_SPEED_ONLY)]),
+        "index": digest_of([_FORMAT, settings.model_dump(mode="json", exclude=_NOT_IN_IT)]),
     }
-    if is_current(out, INDEX_KIND, inputs):
-        manifest = read_manifest(out)
-        assert manifest is not None, "a current folder has a manifest"
-        return manifest, False
-    rows = read_records(rows_file, Row)
-    if not rows:
-        raise InputError(f"{rows_file}: no rows; run `groundtune data prepare` on a workbook that has some")
-    return _build(rows, embedding_folder, out, settings, inputs), True
+    version = version_of(inputs)
+    folder = version_folder(out, version)
+    if current_version(out) == version and _is_whole(folder, inputs):
+        return IndexBuild(version, _manifest(folder), "up to date")
+    with writing(out):
+        if _is_whole(folder, inputs):
+            # The newest again, also in the order of rolling back.
+            os.utime(folder / MANIFEST_NAME)
+            build = IndexBuild(version, _manifest(folder), "switched")
+        else:
+            with folder_beside(folder) as beside:
+                shutil.copyfile(rows_file, beside / ROWS)
+                changes = _fill(beside, out, inputs, embedding_folder, settings, embeddings)
+                manifest = read_manifest(beside)
+                assert manifest is not None, "filling ends with the manifest"
+            build = IndexBuild(version, manifest, "written", changes)
+        make_current(out, version)
+        _remove_single_folder_index(out)
+        remove_old_versions(out, settings.keep_versions)
+    return build
 
 
-def _build(
-    rows: Sequence[Row], embedding_folder: Path, out: Path, settings: IndexSection, inputs: dict[str, str]
-) -> Manifest:
+def _manifest(folder: Path) -> Manifest:
+    manifest = read_manifest(folder)
+    assert manifest is not None, "a whole version has a manifest"
+    return manifest
+
+
+def _is_whole(folder: Path, inputs: dict[str, str]) -> bool:
+    return is_current(folder, INDEX_KIND, inputs) and any((folder / CHROMA).glob("*"))
+
+
+def _fill(
+    folder: Path,
+    index: Path,
+    inputs: dict[str, str],
+    embedding_folder: Path,
+    settings: IndexSection,
+    embeddings: SentenceEmbeddings | None,
+) -> RowChanges:
+    """Make a version in `folder`, which holds its rows.jsonl, from the current version where that helps."""
     # Imported when there is something to do: together they take seconds.
-    from rag.coverage import write_coverage
-    from rag.embedding import load_embeddings
-    from rag.lexical import write_lexical
-    from rag.store import write_store
+    import numpy as np
 
-    embeddings = load_embeddings(
-        embedding_folder,
+    from rag.coverage import write_coverage
+    from rag.lexical import write_lexical
+    from rag.store import update_store, write_store
+
+    if sha256_file(folder / ROWS) != inputs["rows"]:
+        raise InputError(f"{ROWS} was changed while it was read; run `groundtune rag index` again")
+    rows = read_records(folder / ROWS, Row)
+    _refuse_twins(rows)
+    base = _base(index, inputs)
+    old = read_records(base / ROWS, Row) if base else []
+    old_places = {row.row_id: place for place, row in enumerate(old)}
+    same = {
+        row.row_id: place
+        for row in rows
+        if (place := old_places.get(row.row_id)) is not None and _content(old[place]) == _content(row)
+    }
+    vectors, num_embedded = _row_vectors(
+        rows, index / CACHE, inputs["embedding"], embedding_folder, settings, embeddings
+    )
+    np.save(folder / VECTORS, vectors, allow_pickle=False)
+    write_lexical(folder / LEXICAL, rows, settings.question_weight, base and base / LEXICAL, same)
+    write_coverage(folder / COVERAGE, rows)
+
+    ids = {row.row_id for row in rows}
+    removed = [row_id for row_id in old_places if row_id not in ids]
+    new = [place for place, row in enumerate(rows) if row.row_id not in same]
+    some = [rows[place] for place in new]
+    if not base or not update_store(
+        folder / CHROMA, base / CHROMA, removed, some, [row_text(row) for row in some], vectors[new]
+    ):
+        write_store(folder / CHROMA, rows, [row_text(row) for row in rows], vectors)
+    facts = {
+        "num_rows": len(rows),
+        "embedding": embedding_folder.name,
+        "dims": int(vectors.shape[1]),
+        "views": list(settings.views),
+        "cosine_spread": _cosine_spread(vectors),
+    }
+    write_manifest(folder, INDEX_KIND, inputs, facts, unrecorded=[CHROMA])
+    num_changed = sum(row.row_id in old_places for row in some)
+    return RowChanges(len(some) - num_changed, num_changed, len(removed), num_embedded)
+
+
+def _refuse_twins(rows: Sequence[Row]) -> None:
+    source_of: dict[str, str] = {}
+    for row in rows:
+        if row.row_id in source_of:
+            raise InputError(
+                f"{row.source}: the same question as {source_of[row.row_id]}; run `groundtune data prepare` again"
+            )
+        source_of[row.row_id] = row.source
+
+
+def _base(index: Path, inputs: dict[str, str]) -> Path | None:
+    """Return the folder of the current version if the new one differs from it in rows only."""
+    version = current_version(index)
+    if version is None:
+        return None
+    folder = version_folder(index, version)
+    manifest = read_manifest(folder)
+    if manifest is None or not _is_whole(folder, {**inputs, "rows": manifest.inputs.get("rows", "")}):
+        return None
+    return folder
+
+
+def _content(row: Row) -> tuple[str, ...]:
+    """Return all of a row but where it stands, which changes when a row is put in above."""
+    return astuple(row)[:-1]
+
+
+def _row_vectors(
+    rows: Sequence[Row],
+    cache: Path,
+    embedding: str,
+    embedding_folder: Path,
+    settings: IndexSection,
+    embeddings: SentenceEmbeddings | None,
+) -> tuple[Any, int]:
+    """Return one vector a row (len(rows), dims), the normalised mean of its views', and the texts embedded now."""
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from rag.vectors import embed_cached, forget_unused
+
+    text_of = {"question": row_title, "answer": lambda row: row.answer, "row": row_text}
+    texts = [text_of[view](row) for view in settings.views for row in rows]
+    recipe = digest_of([embedding, "passage", settings.max_tokens])
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    loaded = embeddings
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+        task = progress.add_task("embedding", total=None, visible=False)
+
+        def embed(some: Sequence[str], before: int, total: int) -> Any:
+            nonlocal loaded
+            progress.update(task, total=total, visible=True)
+            loaded = loaded or _load(embedding_folder, settings)
+            return loaded.embed(some, "passage", lambda done: progress.update(task, completed=before + done))
+
+        try:
+            vectors, num_embedded = embed_cached(cache, texts, recipe, embed)
+        finally:
+            if loaded is not None and loaded is not embeddings:
+                loaded.close()
+    # Texts of kept versions may be wanted again; there is no use for more.
+    forget_unused(cache, texts, recipe, at_most=len(texts) * (settings.keep_versions + 2))
+    mean = vectors.reshape(len(settings.views), len(rows), -1).mean(axis=0)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True), num_embedded
+
+
+def _load(folder: Path, settings: IndexSection) -> SentenceEmbeddings:
+    from rag.embedding import load_embeddings
+
+    return load_embeddings(
+        folder,
         precision=settings.precision,
         device=settings.device,
         max_tokens=settings.max_tokens,
         batch_size=settings.batch_size,
         num_threads=settings.threads,
     )
-    try:
-        vectors = _row_vectors(rows, embeddings, settings)
-    finally:
-        embeddings.close()
-    with folder_beside(out) as folder:
-        write_records(folder / ROWS, rows)
-        write_lexical(folder / LEXICAL, rows, settings.question_weight)
-        write_coverage(folder / COVERAGE, rows)
-        write_store(folder / CHROMA, rows, [row_text(row) for row in rows], vectors)
-        facts = {
-            "num_rows": len(rows),
-            "embedding": embedding_folder.name,
-            "dims": int(vectors.shape[1]),
-            "views": list(settings.views),
-            "cosine_spread": _cosine_spread(vectors),
-        }
-        return write_manifest(folder, INDEX_KIND, inputs, facts)
-
-
-def _row_vectors(rows: Sequence[Row], embeddings: Any, settings: IndexSection) -> Any:
-    """Return one vector a row (len(rows), dims): the normalised mean of its views' vectors."""
-    import numpy as np
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    text_of = {"question": row_title, "answer": lambda row: row.answer, "row": row_text}
-    texts = [text_of[view](row) for view in settings.views for row in rows]
-    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task("embedding", total=len(texts))
-        vectors = embeddings.embed(texts, "passage", lambda done: progress.update(task, completed=done))
-    mean = vectors.reshape(len(settings.views), len(rows), -1).mean(axis=0)
-    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
 def _cosine_spread(vectors: Any) -> float:
@@ -134,3 +282,14 @@ def _cosine_spread(vectors: Any) -> float:
     some = vectors[:: max(1, len(vectors) // 1000)][:1000]
     cosines = (some @ some.T)[np.triu_indices(len(some), 1)]
     return float(cosines.std()) if len(cosines) > 1 else 0.0
+
+
+def _remove_single_folder_index(index: Path) -> None:
+    """Remove an index as it was before there were versions: its files lay where the versions' folder is."""
+    if not (index / MANIFEST_NAME).is_file():
+        return
+    print(f"{index}: made by an earlier version of GroundTune; replaced", file=sys.stderr)
+    for name in (MANIFEST_NAME, ROWS):
+        (index / name).unlink(missing_ok=True)
+    for name in (CHROMA, LEXICAL, COVERAGE):
+        shutil.rmtree(index / name, ignore_errors=True)

@@ -1,18 +1,19 @@
 """An opened index: search by every stage, fused; the rows; the embedding model.
 
-Reads the index folder and never writes to it. Which stages there are is decided in `open_index`.
+Reads one version of an index folder, the one that was current when it was opened. Which stages there are is decided
+in `open_index`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
 from langchain_core.vectorstores import VectorStore
 
-from data.artefacts import digest_of
 from data.errors import InputError
 from data.manifest import Manifest, folder_digest, missing_files, read_manifest
 from data.records import Row, read_records
@@ -24,8 +25,8 @@ from rag.index import CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS
 from rag.lexical import open_lexical
 from rag.stages import Hit, Query, Search, Stage
 from rag.store import DenseStage, open_store
+from rag.versions import HeldVersion, hold_current
 
-_VERSION_DIGITS = 12
 # A BM25 score of 10 weighs as much as one standard deviation of the cosines between rows. Between half and
 # twice that, retrieval is about equally good on every knowledge base that was measured.
 _SPREADS_PER_BM25 = 0.1
@@ -40,7 +41,8 @@ class KnowledgeIndex:
     """The rows of a knowledge base, to be searched; safe to use from any thread.
 
     Attributes:
-        version: Names what is searched: equal rows, embedding and settings give an equal version.
+        version: Names what is searched: equal rows, embedding and settings give an equal version. Another one than
+            `rag.versions.current_version` of the folder: the index has been made again since.
     """
 
     def __init__(
@@ -50,10 +52,11 @@ class KnowledgeIndex:
         dense: DenseStage,
         others: Sequence[Stage],
         settings: RetrieveSection,
-        version: str,
+        held: HeldVersion,
         tie: float = 0.0,
     ) -> None:
-        self.version = version
+        self.version = held.version
+        self._held = held
         self._tie = tie
         self._rows = {row.row_id: row for row in rows}
         self._embeddings = embeddings
@@ -110,14 +113,19 @@ class KnowledgeIndex:
         """Embed texts with the index's model; L2-normalised."""
         return [[float(value) for value in vector] for vector in self._embeddings.embed(texts, kind)]
 
+    def share_embeddings(self) -> SentenceEmbeddings:
+        """Return the embedding model, to be closed once more than without this call."""
+        return self._embeddings.share()
+
     def vector_store(self) -> VectorStore:
-        """The dense part as a LangChain vector store, for people's own chains."""
+        """The dense part as a LangChain vector store, for people's own chains; `source` is not in its metadata."""
         return self._dense.vector_store()
 
     def close(self) -> None:
         """Let go of the index's files and of the embedding thread."""
         self._dense.close()
         self._embeddings.close()
+        self._held.release()
 
 
 def open_index(
@@ -125,35 +133,45 @@ def open_index(
     embedding_folder: Path,
     settings: RetrieveSection | None = None,
     index_settings: IndexSection | None = None,
+    share_with: KnowledgeIndex | None = None,
 ) -> KnowledgeIndex:
-    """Open the index in `index_folder`, with the embedding model that it was made with.
+    """Open the current version of the index in `index_folder`, with the embedding model that it was made with.
 
-    Of `index_settings` only what is about speed is used: device, threads, precision.
+    Of `index_settings` only what is about speed is used: device, threads, precision. `share_with` is an index opened
+    before with the same model, which is then not loaded again: it goes when both are closed.
 
     Raises:
         InputError: there is no whole index, or it was made with another embedding model.
     """
-    manifest = _checked_manifest(index_folder, embedding_folder)
-    chosen = index_settings or IndexSection()
-    rows = read_records(index_folder / ROWS, Row)
-    embeddings = load_embeddings(
-        embedding_folder,
-        precision=chosen.precision,
-        device=chosen.device,
-        max_tokens=chosen.max_tokens,
-        num_threads=chosen.threads,
-    )
-    dense = open_store(index_folder / CHROMA, embeddings)
-    retrieve = settings or RetrieveSection()
-    spread = float(manifest.facts["cosine_spread"])
-    tie = _SPREADS_OF_A_TIE * spread if retrieve.fusion == "scores" else 0.0
-    row_ids = [row.row_id for row in rows]
-    others = (
-        open_lexical(index_folder / LEXICAL, row_ids, _SPREADS_PER_BM25 * spread),
-        open_coverage(index_folder / COVERAGE, row_ids, _SPREADS_OF_COVERAGE * spread),
-    )
-    version = digest_of(dict(manifest.inputs))[:_VERSION_DIGITS]
-    return KnowledgeIndex(rows, embeddings, dense, others, retrieve, version, tie)
+    with ExitStack() as undo:
+        held = hold_current(index_folder)
+        undo.callback(held.release)
+        folder = held.folder
+        manifest = _checked_manifest(folder, embedding_folder)
+        chosen = index_settings or IndexSection()
+        rows = read_records(folder / ROWS, Row)
+        if share_with is None:
+            embeddings = load_embeddings(
+                embedding_folder,
+                precision=chosen.precision,
+                device=chosen.device,
+                max_tokens=chosen.max_tokens,
+                num_threads=chosen.threads,
+            )
+        else:
+            embeddings = share_with.share_embeddings()
+        undo.callback(embeddings.close)
+        retrieve = settings or RetrieveSection()
+        spread = float(manifest.facts["cosine_spread"])
+        tie = _SPREADS_OF_A_TIE * spread if retrieve.fusion == "scores" else 0.0
+        row_ids = [row.row_id for row in rows]
+        others = (
+            open_lexical(folder / LEXICAL, row_ids, _SPREADS_PER_BM25 * spread),
+            open_coverage(folder / COVERAGE, row_ids, _SPREADS_OF_COVERAGE * spread),
+        )
+        dense = open_store(folder / CHROMA, embeddings, len(rows))
+        undo.pop_all()
+    return KnowledgeIndex(rows, embeddings, dense, others, retrieve, held, tie)
 
 
 def _checked_manifest(index_folder: Path, embedding_folder: Path) -> Manifest:
@@ -164,10 +182,8 @@ def _checked_manifest(index_folder: Path, embedding_folder: Path) -> Manifest:
         raise InputError(
             f"{index_folder}: not whole ({missing[0]} is gone or damaged); run `groundtune rag index` again"
         )
-    if not (index_folder / COVERAGE).is_dir():
-        raise InputError(
-            f"{index_folder}: made by an earlier version of GroundTune; run `groundtune rag index` again"
-        )
+    if not (index_folder / CHROMA).is_dir():
+        raise InputError(f"{index_folder}: not whole ({CHROMA} is gone); run `groundtune rag index` again")
     if manifest.inputs.get("embedding") != folder_digest(embedding_folder):
         raise InputError(
             f"{index_folder}: made with another embedding model ({manifest.facts.get('embedding')}) than "

@@ -1,12 +1,21 @@
-"""Ranking by wording: BM25 over a row's terms. The only file that imports bm25s."""
+"""Ranking by wording: BM25 over a row's terms.
+
+What is saved is which rows hold each term and how often. Every weight depends on how many rows there are and how
+long they are on average, so weights are made when the index is opened: a changed row then changes its own entries
+and no others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import bm25s
 import numpy as np
+from numpy.typing import NDArray
 
 from data.records import Row
 from rag.stages import Query, Ranked
@@ -14,38 +23,94 @@ from rag.terms import terms
 
 _K1 = 1.5
 _B = 0.75
+_ARRAYS = "postings.npz"
+_TERMS = "terms.json"
 
 
-class LexicalStage:
-    """BM25 over the rows of an index; `row_ids` is in the order in which the rows were given to `write_lexical`."""
+@dataclass(frozen=True)
+class Postings:
+    """Which rows hold each term: entry i says that row `rows[i]` holds `names[terms[i]]` `counts[i]` times.
 
-    name = "lexical"
+    Entries are ordered by term; `lengths` is the number of terms of each row, repetitions counted.
+    """
 
-    def __init__(self, bm25: bm25s.BM25, row_ids: Sequence[str], gain: float) -> None:
-        self.gain = gain
-        self._bm25 = bm25
-        self._row_ids = tuple(row_ids)
+    names: Sequence[str]
+    terms: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    counts: NDArray[np.int32]
+    lengths: NDArray[np.int32]
 
-    def rank(self, query: Query, depth: int) -> list[Ranked]:
-        """Return the rows that share a term with the question, best first, with their BM25 scores."""
-        known = self._bm25.get_tokens_ids(terms(query.text))
-        if not known:
-            return []
-        scores = self._bm25.get_scores_from_ids(known)
-        best = np.argsort(-scores, kind="stable")[:depth]
-        return [Ranked(self._row_ids[place], float(scores[place])) for place in best if scores[place] > 0]
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / _ARRAYS, terms=self.terms, rows=self.rows, counts=self.counts, lengths=self.lengths)
+        (folder / _TERMS).write_text(json.dumps(self.names, ensure_ascii=False), encoding="utf-8")
 
 
-def write_lexical(folder: Path, rows: Sequence[Row], question_weight: int) -> None:
+def load_postings(folder: Path) -> Postings:
+    """Read back what `save` wrote."""
+    names = json.loads((folder / _TERMS).read_text(encoding="utf-8"))
+    with np.load(folder / _ARRAYS, allow_pickle=False) as saved:
+        return Postings(names, *(saved[name] for name in ("terms", "rows", "counts", "lengths")))
+
+
+_NOTHING = Postings((), *(np.zeros(0, np.int32) for _ in range(4)))
+
+
+def _changed(old: Postings, new_places: NDArray[np.int32], added: Mapping[int, Sequence[str]]) -> Postings:
+    """Return `old` with row p moved to `new_places[p]` (-1: gone) and rows put in at the places of `added`."""
+    places = {name: place for place, name in enumerate(old.names)}
+    new_terms, new_rows, new_counts = [], [], []
+    for row, of_row in added.items():
+        for term, count in Counter(of_row).items():
+            new_terms.append(places.setdefault(term, len(places)))
+            new_rows.append(row)
+            new_counts.append(count)
+    rows = new_places[old.rows]
+    kept = rows >= 0
+    all_terms = np.concatenate([old.terms[kept], np.array(new_terms, np.int32)])
+    order = np.argsort(all_terms, kind="stable")
+    lengths = np.zeros(int((new_places >= 0).sum()) + len(added), np.int32)
+    lengths[new_places[new_places >= 0]] = old.lengths[new_places >= 0]
+    for row, of_row in added.items():
+        lengths[row] = len(of_row)
+    # Terms that no row holds any more go.
+    held, compact = np.unique(all_terms[order], return_inverse=True)
+    names = list(places)
+    return Postings(
+        [names[place] for place in held],
+        compact.astype(np.int32),
+        np.concatenate([rows[kept], np.array(new_rows, np.int32)])[order],
+        np.concatenate([old.counts[kept], np.array(new_counts, np.int32)])[order],
+        lengths,
+    )
+
+
+def write_lexical(
+    folder: Path,
+    rows: Sequence[Row],
+    question_weight: int,
+    source: Path | None = None,
+    old_places: Mapping[str, int] | None = None,
+) -> None:
     """Index `rows` and save the index in `folder`.
 
     A row's text is its cells, the question `question_weight` times: a question is asked in words of a
     question more than in words of an answer, and an answer many times as long would drown it.
+
+    With `source`, an index of other rows: `old_places` maps the ids of the rows that are the same in both to their
+    places there, and only the other rows are read. The result is the same.
     """
-    bm25 = bm25s.BM25(k1=_K1, b=_B, method="lucene")
-    bm25.index([_row_terms(row, question_weight) for row in rows], show_progress=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    bm25.save(folder, allow_pickle=False, show_progress=False)
+    old = _NOTHING if source is None else load_postings(source)
+    same = old_places or {}
+    new_places = np.full(len(old.lengths), -1, np.int32)
+    added = {}
+    for place, row in enumerate(rows):
+        if (old_place := same.get(row.row_id)) is None:
+            added[place] = _row_terms(row, question_weight)
+        else:
+            new_places[old_place] = place
+    _changed(old, new_places, added).save(folder)
 
 
 def _row_terms(row: Row, question_weight: int) -> list[str]:
@@ -53,7 +118,44 @@ def _row_terms(row: Row, question_weight: int) -> list[str]:
     return title + terms(row.question) * question_weight + terms(row.answer)
 
 
+class LexicalStage:
+    """BM25 over the rows of an index; `row_ids` is in the order in which the rows were given to `write_lexical`.
+
+    The formula is Lucene's: idf = ln(1 + (N - n + 0.5) / (n + 0.5)) and
+    weight = idf · f / (f + k1 (1 - b + b · length / mean length)).
+    """
+
+    name = "lexical"
+
+    def __init__(self, postings: Postings, row_ids: Sequence[str], gain: float) -> None:
+        self.gain = gain
+        self._row_ids = tuple(row_ids)
+        self._places = {name: place for place, name in enumerate(postings.names)}
+        self._rows = postings.rows
+        num_holding = np.bincount(postings.terms, minlength=len(self._places))
+        self._starts = np.concatenate([[0], np.cumsum(num_holding)])
+        self._weights = _bm25_weights(postings, num_holding)
+
+    def rank(self, query: Query, depth: int) -> list[Ranked]:
+        """Return the rows that share a term with the question, best first, with their BM25 scores."""
+        scores = np.zeros(len(self._row_ids), np.float32)
+        for term in terms(query.text):
+            if (place := self._places.get(term)) is not None:
+                entries = slice(self._starts[place], self._starts[place + 1])
+                scores[self._rows[entries]] += self._weights[entries]
+        best = np.argsort(-scores, kind="stable")[:depth]
+        return [Ranked(self._row_ids[place], float(scores[place])) for place in best if scores[place] > 0]
+
+
+def _bm25_weights(postings: Postings, num_holding: NDArray[Any]) -> NDArray[np.float32]:
+    num_rows = len(postings.lengths)
+    idf = np.log1p((num_rows - num_holding + 0.5) / (num_holding + 0.5))
+    mean_length = max(float(postings.lengths.mean()), 1.0)
+    damping = _K1 * (1 - _B + _B * postings.lengths / mean_length)
+    weights = idf[postings.terms] * postings.counts / (postings.counts + damping[postings.rows])
+    return np.asarray(weights, np.float32)
+
+
 def open_lexical(folder: Path, row_ids: Sequence[str], gain: float) -> LexicalStage:
     """Open what `write_lexical` saved for the rows of these ids, in this order."""
-    bm25 = bm25s.BM25.load(folder, allow_pickle=False, show_progress=False)
-    return LexicalStage(bm25, row_ids, gain)
+    return LexicalStage(load_postings(folder), row_ids, gain)

@@ -1,24 +1,40 @@
-"""The rows' vectors in Chroma. The only file that imports chromadb and langchain_chroma."""
+"""The rows' vectors in Chroma. The only file that imports chromadb and langchain_chroma.
+
+A row is one document: the row's id, its text, its fields as metadata, its vector. Where a row stands in the
+workbook (`source`) is left out: a row put in above moves all below it, and rows.jsonl says it anyway.
+"""
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import chromadb
 import numpy as np
 from chromadb.api.client import Client
+from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings
-from langchain_chroma import Chroma
-from langchain_core.embeddings import Embeddings
-from langchain_core.vectorstores import VectorStore
 from numpy.typing import NDArray
 
+from data.errors import InputError
 from data.records import Row
 from rag.stages import Query, Ranked
 
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.vectorstores import VectorStore
+
 _COLLECTION = "rows"
+_DATABASE = "chroma.sqlite3"
+_EDITS = "num_edits"
+# HNSW only marks what is deleted, and finds less the more of it there is.
+_MOST_EDITED = 0.2
+_READ_AT_ONCE = 5000
 
 
 def _client(folder: Path) -> Client:
@@ -32,23 +48,115 @@ def write_store(
 ) -> None:
     """Make a Chroma database of `rows` in `folder` and close it.
 
-    A row is one document with the row's id, `documents` its text, its fields the metadata; `vectors` has
-    shape (len(rows), dims).
+    `documents` are the rows' texts; `vectors` has shape (len(rows), dims).
     """
     with _client(folder) as client:
         # No embedding function: the vectors are ours, and Chroma's default would be a model of its own.
         collection = client.create_collection(
-            _COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+            _COLLECTION,
+            embedding_function=None,
+            configuration={"hnsw": {"space": "cosine"}},
+            metadata={_EDITS: 0},
         )
-        size = client.get_max_batch_size()
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            collection.add(
-                ids=[row.row_id for row in part],
-                embeddings=vectors[start : start + size],
-                documents=list(documents[start : start + size]),
-                metadatas=[{k: v for k, v in asdict(row).items() if k != "row_id"} for row in part],
+        _put(client, collection, rows, documents, vectors)
+
+
+def update_store(
+    folder: Path,
+    source: Path,
+    removed: Sequence[str],
+    rows: Sequence[Row],
+    documents: Sequence[str],
+    vectors: NDArray[np.float32],
+) -> bool:
+    """Make a database in `folder` that is `source` without the ids `removed`, and with `rows` put in.
+
+    `rows`, `documents` and `vectors` are the new and the changed ones. `source` stays as it is and may be read
+    meanwhile.
+
+    Returns:
+        Whether it was done. When a fifth of the rows has been edited since the database was made from nothing, it
+        is to be made so again, and `folder` is not there.
+    """
+    _copy(source, folder)
+    with _client(folder) as client:
+        collection = client.get_collection(_COLLECTION, embedding_function=None)
+        edits = int((collection.metadata or {}).get(_EDITS, 0)) + len(removed) + len(rows)
+        few = edits <= max(1, int(collection.count() * _MOST_EDITED))
+        if few:
+            size = client.get_max_batch_size()
+            for start in range(0, len(removed), size):
+                collection.delete(ids=list(removed[start : start + size]))
+            _put(client, collection, rows, documents, vectors)
+            collection.modify(metadata={_EDITS: edits})
+    if not few:
+        shutil.rmtree(folder)
+    return few
+
+
+def _put(
+    client: Client,
+    collection: Collection,
+    rows: Sequence[Row],
+    documents: Sequence[str],
+    vectors: NDArray[np.float32],
+) -> None:
+    size = client.get_max_batch_size()
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        collection.upsert(
+            ids=[row.row_id for row in part],
+            embeddings=vectors[start : start + size],
+            documents=list(documents[start : start + size]),
+            metadatas=[_fields(row) for row in part],
+        )
+
+
+def _fields(row: Row) -> dict[str, str]:
+    return {name: value for name, value in asdict(row).items() if name not in ("row_id", "source")}
+
+
+def _copy(source: Path, folder: Path) -> None:
+    # Chroma writes to its database when it opens it. A transaction that reads keeps others from writing.
+    with closing(sqlite3.connect(f"{source.resolve().as_uri()}/{_DATABASE}?mode=rw", uri=True)) as database:
+        database.execute("BEGIN")
+        database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*-journal", "*-wal", "*-shm"))
+
+
+def check_store(
+    folder: Path, rows: Sequence[Row], documents: Sequence[str], vectors: NDArray[np.float32]
+) -> None:
+    """Compare every document, its fields and its vector with what they were made of.
+
+    Recorded digests cannot say this: Chroma changes its files when it opens them.
+
+    Raises:
+        InputError: something is missing, left over or different.
+    """
+    place_of = {row.row_id: place for place, row in enumerate(rows)}
+    with _client(folder) as client:
+        collection = client.get_collection(_COLLECTION, embedding_function=None)
+        num_found = collection.count()
+        if num_found != len(rows):
+            raise InputError(f"{folder}: holds {num_found} rows, not {len(rows)}; run `groundtune rag index`")
+        for start in range(0, num_found, _READ_AT_ONCE):
+            part = collection.get(
+                include=["documents", "metadatas", "embeddings"], limit=_READ_AT_ONCE, offset=start
             )
+            texts, fields, found = part["documents"], part["metadatas"], part["embeddings"]
+            assert texts is not None and fields is not None and found is not None, "all three were asked for"
+            for at, row_id in enumerate(part["ids"]):
+                place = place_of.pop(row_id, None)
+                if (
+                    place is None
+                    or texts[at] != documents[place]
+                    or dict(fields[at]) != _fields(rows[place])
+                    or not np.allclose(np.asarray(found[at]), vectors[place], atol=1e-5)
+                ):
+                    raise InputError(
+                        f"{folder}: row {row_id} is not the one of rows.jsonl; run `groundtune rag index`"
+                    )
 
 
 class DenseStage:
@@ -58,6 +166,8 @@ class DenseStage:
     gain = 1.0
 
     def __init__(self, client: Client, embeddings: Embeddings) -> None:
+        from langchain_chroma import Chroma
+
         self._client = client
         self._chroma = Chroma(client=client, collection_name=_COLLECTION, embedding_function=embeddings)
 
@@ -76,6 +186,20 @@ class DenseStage:
         self._client.close()
 
 
-def open_store(folder: Path, embeddings: Embeddings) -> DenseStage:
-    """Open what `write_store` made; `embeddings` embeds the questions that LangChain asks it."""
-    return DenseStage(_client(folder), embeddings)
+def open_store(folder: Path, embeddings: Embeddings, num_rows: int) -> DenseStage:
+    """Open what `write_store` made; `embeddings` embeds the questions that LangChain asks it.
+
+    Raises:
+        InputError: it does not hold `num_rows` rows.
+    """
+    client = _client(folder)
+    try:
+        num_found = client.get_collection(_COLLECTION, embedding_function=None).count()
+        if num_found != num_rows:
+            raise InputError(
+                f"{folder}: holds {num_found} rows, not {num_rows}; run `groundtune rag index` again"
+            )
+        return DenseStage(client, embeddings)
+    except BaseException:
+        client.close()
+        raise

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from data.config import RawConfig, section, settle_config
 from data.errors import InputError
-from data.manifest import MANIFEST_NAME
 from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
 from data.settings import PrepareSection
 from data.workspace import Run, Workspace
 from rag.config import IndexSection, RetrieveSection
+from rag.versions import current_version
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import make_lineup
 from serving.service import Knowledge, Service
@@ -62,7 +62,7 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
         else:
             notes.append(f"no merged model in {merged}: tuned and tuned-rag are not served")
     open_knowledge = None
-    if (run.index / MANIFEST_NAME).is_file():
+    if current_version(run.index) is not None:
         open_knowledge = partial(_open_knowledge, run, resolve_model(workspace, models.embedding), raw)
     else:
         notes.append(f"no index in {run.index}: base-rag and tuned-rag are not served")

@@ -23,6 +23,7 @@ from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
 from data.records import HeldOutQuestion, read_records
 from data.workspace import Run, Workspace
+from rag.versions import read_current_manifest
 from serving.quickstart.answer_file import AnswerFile, code_digest
 from serving.quickstart.asking import Answers, Asked, ask_all
 from serving.quickstart.report import build_report, print_report, write_report
@@ -100,7 +101,7 @@ def _answer_inputs(
     workspace: Workspace, run: Run, raw: RawConfig, questions: Sequence[HeldOutQuestion]
 ) -> dict[str, str]:
     """Return digests of all that the answers depend on."""
-    index = read_manifest(run.index)
+    index = read_current_manifest(run.index)
     return {
         "base": folder_digest(resolve_model(workspace, section(raw, "models", ModelsConfig).base)),
         "merged": folder_digest(run.merged),

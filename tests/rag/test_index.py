@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
-from data.manifest import missing_files, read_manifest
+from data.manifest import missing_files
 from data.records import Row, read_records, write_records
+from rag.check import check_version
 from rag.config import IndexSection
-from rag.index import build_index
+from rag.index import RowChanges, build_index
 from rag.knowledge import open_index
 from tests.rag.rows import COLD, ROWS, SALT, row
 from tests.rag.tiny_embedding import write_tiny_embedding
@@ -26,34 +27,40 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_an_index_says_what_it_is(dataset: Path, tiny_embedding: Path, tmp_path: Path) -> None:
-    manifest, fresh = build_index(dataset, tiny_embedding, tmp_path / "index", IndexSection())
-    assert fresh
+    build = build_index(dataset, tiny_embedding, tmp_path / "index", IndexSection())
+    manifest = build.manifest
+    assert build.state == "written"
+    assert build.changes == RowChanges(num_added=4, num_changed=0, num_removed=0, num_embedded=8)
     assert manifest.kind == "index"
     assert manifest.facts["num_rows"] == 4
     assert manifest.facts["embedding"] == "tiny"
     assert manifest.facts["dims"] == 32
     assert manifest.facts["cosine_spread"] > 0
     assert {"rows", "embedding", "index"} == set(manifest.inputs)
-    assert read_records(tmp_path / "index" / "rows.jsonl", Row) == list(ROWS)
+    assert read_records(tmp_path / "index" / "current" / "rows.jsonl", Row) == list(ROWS)
 
 
 def test_equal_inputs_are_not_indexed_again(dataset: Path, tiny_embedding: Path, tmp_path: Path) -> None:
     index = tmp_path / "index"
     build_index(dataset, tiny_embedding, index, IndexSection())
     before = files_of(index)
-    assert build_index(dataset, tiny_embedding, index, IndexSection(threads=2, batch_size=3))[1] is False
+    again = build_index(
+        dataset, tiny_embedding, index, IndexSection(threads=2, batch_size=3, keep_versions=0)
+    )
+    assert again.state == "up to date"
     assert files_of(index) == before
 
 
 def test_searching_leaves_the_index_current(dataset: Path, tiny_embedding: Path, tmp_path: Path) -> None:
     index = tmp_path / "index"
-    manifest, _ = build_index(dataset, tiny_embedding, index, IndexSection())
+    build = build_index(dataset, tiny_embedding, index, IndexSection())
     for _ in range(2):
         opened = open_index(index, tiny_embedding)
         assert opened.search("盐", 1).hits
         opened.close()
-    assert missing_files(index, manifest) == []
-    assert build_index(dataset, tiny_embedding, index, IndexSection())[1] is False
+    assert missing_files(index / "current", build.manifest) == []
+    check_version(index / "current")
+    assert build_index(dataset, tiny_embedding, index, IndexSection()).state == "up to date"
 
 
 @pytest.mark.parametrize("change", ["rows", "settings", "embedding"])
@@ -61,15 +68,15 @@ def test_a_change_of_any_input_makes_a_new_index(
     change: str, dataset: Path, tiny_embedding: Path, tmp_path: Path
 ) -> None:
     index = tmp_path / "index"
-    first, _ = build_index(dataset, tiny_embedding, index, IndexSection())
+    first = build_index(dataset, tiny_embedding, index, IndexSection())
     settings = IndexSection(views=("row",)) if change == "settings" else IndexSection()
     if change == "rows":
         write_records(dataset / "rows.jsonl", ROWS[:3])
     if change == "embedding":
         tiny_embedding = write_tiny_embedding(tmp_path / "other", "盐", seed=8)
-    second, fresh = build_index(dataset, tiny_embedding, index, settings)
-    assert fresh
-    assert second.inputs != first.inputs
+    second = build_index(dataset, tiny_embedding, index, settings)
+    assert second.state == "written"
+    assert second.version != first.version
     opened = open_index(index, tiny_embedding)
     assert opened.num_rows == (3 if change == "rows" else 4)
     opened.close()
@@ -92,11 +99,14 @@ def test_an_edited_answer_replaces_the_old_one(dataset: Path, tiny_embedding: Pa
 
 def test_what_a_killed_build_left_is_replaced(dataset: Path, tiny_embedding: Path, tmp_path: Path) -> None:
     index = tmp_path / "index"
-    left = tmp_path / ".index.partial" / "chroma"
-    left.mkdir(parents=True)
-    (left / "chroma.sqlite3").write_text("half")
-    build_index(dataset, tiny_embedding, index, IndexSection())
-    assert not (tmp_path / ".index.partial").exists()
+    versions = index / "versions"
+    for name in (".0123456789ab.partial", ".abcdef012345.retired"):
+        (versions / name / "chroma").mkdir(parents=True)
+        (versions / name / "chroma" / "chroma.sqlite3").write_text("half")
+    (index / ".current.1.partial").symlink_to("versions/nothing")
+    build = build_index(dataset, tiny_embedding, index, IndexSection())
+    assert [path.name for path in versions.iterdir()] == [build.version]
+    assert not [path for path in index.iterdir() if path.name.endswith(".partial")]
     opened = open_index(index, tiny_embedding)
     assert opened.search(COLD.question, 1).hits
     opened.close()
@@ -134,8 +144,8 @@ def test_blank_fields_are_indexed(tiny_embedding: Path, tmp_path: Path) -> None:
 
 def test_one_row_is_enough(tiny_embedding: Path, tmp_path: Path) -> None:
     write_records(tmp_path / "dataset" / "rows.jsonl", [SALT])
-    manifest, _ = build_index(tmp_path / "dataset", tiny_embedding, tmp_path / "index", IndexSection())
-    assert manifest.facts["cosine_spread"] == 0.0
+    build = build_index(tmp_path / "dataset", tiny_embedding, tmp_path / "index", IndexSection())
+    assert build.manifest.facts["cosine_spread"] == 0.0
     opened = open_index(tmp_path / "index", tiny_embedding)
     assert [hit.row for hit in opened.search("随便问问", 3).hits] == [SALT]
     opened.close()
@@ -155,14 +165,11 @@ def test_faults_of_the_inputs_name_the_fix(tiny_embedding: Path, dataset: Path, 
 def test_the_version_does_not_depend_on_when_or_where(
     dataset: Path, tiny_embedding: Path, tmp_path: Path
 ) -> None:
-    versions = []
-    for name in ("one", "two"):
-        build_index(dataset, tiny_embedding, tmp_path / name, IndexSection())
-        opened = open_index(tmp_path / name, tiny_embedding)
-        versions.append(opened.version)
-        opened.close()
-    assert versions[0] == versions[1]
-    assert len(versions[0]) == 12
-    manifest = read_manifest(tmp_path / "one")
-    assert manifest is not None
-    assert str(tmp_path) not in json.dumps(dict(manifest.facts))
+    builds = [
+        build_index(dataset, tiny_embedding, tmp_path / name, IndexSection()) for name in ("one", "two")
+    ]
+    opened = open_index(tmp_path / "one", tiny_embedding)
+    assert opened.version == builds[0].version == builds[1].version
+    opened.close()
+    assert len(opened.version) == 12
+    assert str(tmp_path) not in json.dumps(dict(builds[0].manifest.facts))

@@ -84,6 +84,6 @@ def test_faults_of_an_index_name_the_fix(dataset: Path, tiny_embedding: Path, tm
     other = write_tiny_embedding(tmp_path / "other", "盐", seed=8)
     with pytest.raises(InputError, match=r"another embedding model \(tiny\)"):
         open_index(tmp_path / "index", other)
-    shutil.rmtree(tmp_path / "index" / "lexical")
+    shutil.rmtree(tmp_path / "index" / "current" / "lexical")
     with pytest.raises(InputError, match="not whole"):
         open_index(tmp_path / "index", tiny_embedding)

@@ -45,4 +45,4 @@ def test_nothing_in_common_finds_nothing(stage: LexicalStage) -> None:
 def test_nothing_in_the_folder_is_a_pickle(tmp_path: Path, stage: LexicalStage) -> None:
     names = {path.name for path in (tmp_path / "lexical").iterdir()}
     assert names
-    assert all(name.endswith((".npy", ".json")) for name in names)
+    assert all(name.endswith((".npz", ".json")) for name in names)

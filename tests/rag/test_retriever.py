@@ -38,4 +38,4 @@ def test_the_vector_store_is_langchains(knowledge: KnowledgeIndex) -> None:
     assert isinstance(store.embeddings, Embeddings)
     found = store.as_retriever(search_kwargs={"k": 1}).invoke(f"{COLD.title}{COLD.answer}")
     assert found[0].metadata["answer"]
-    assert set(found[0].metadata) == {"revision", "info_1", "info_2", "question", "answer", "source"}
+    assert set(found[0].metadata) == {"revision", "info_1", "info_2", "question", "answer"}
