@@ -11,6 +11,7 @@ import typer
 
 from data.artefacts import write_text
 from data.config import save_config, section, settle_config
+from data.convert_cli import convert
 from data.diff.cli import diff
 from data.lint.cli import lint
 from data.options import (
@@ -21,6 +22,7 @@ from data.options import (
     RowsOption,
     SetOption,
     SheetOption,
+    SkipEmptyOption,
     parse_mapping,
 )
 from data.stats.cli import stats
@@ -34,6 +36,7 @@ def root() -> None:
     """Groups the subcommands."""
 
 
+app.command()(convert)
 app.command()(lint)
 app.command()(diff)
 app.command()(stats)
@@ -66,13 +69,11 @@ def prepare(
     config: ConfigOption = None,
     name: NameOption = "quickstart",
     settings: SetOption = None,
-    workbook: Annotated[Path | None, typer.Option(help="The workbook (.xlsx).")] = None,
+    workbook: Annotated[Path | None, typer.Option(help="The workbook: .xlsx, .xls or .csv.")] = None,
     sheet: SheetOption = None,
     mapping: MapOption = None,
     rows: RowsOption = None,
-    skip_empty: Annotated[
-        bool, typer.Option("--skip-empty", help="Leave out rows with a blank Q or A.")
-    ] = False,
+    skip_empty: SkipEmptyOption = False,
     questions: Annotated[Path | None, typer.Option(help="Held-out questions, JSON Lines.")] = None,
     test: Annotated[float | None, typer.Option(help="Hold this share of the rows back for testing.")] = None,
     validation: Annotated[

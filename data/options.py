@@ -17,9 +17,12 @@ NameOption = Annotated[str, typer.Option("--name", help="The run's name under va
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, laid over the configuration.")
 ]
-SheetOption = Annotated[str | None, typer.Option(help="Sheet to read; default: the first.")]
+SheetOption = Annotated[
+    str | None, typer.Option(help="Sheet to read, '*' for all; default: the first visible one.")
+]
 MapOption = Annotated[list[str] | None, typer.Option("--map", help="FIELD=HEADER, as in 'Q=Question'.")]
 RowsOption = Annotated[int | None, typer.Option(min=1, help="Take only the first so many rows.")]
+SkipEmptyOption = Annotated[bool, typer.Option("--skip-empty", help="Leave out rows with a blank Q or A.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

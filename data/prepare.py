@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from data.artefacts import digest_of, folder_beside, sha256_file, write_json, write_text
 from data.conversations import Conversation, DatasetFormat, conversations, render
+from data.convert import convert_workbook
 from data.errors import InputError
 from data.held_out import own_questions, questions_from_file
 from data.manifest import Manifest, is_current, read_manifest, write_manifest
@@ -26,7 +27,7 @@ from data.split import Division, divide_rows
 from data.workbook import Knowledge, WorkbookChoice, read_workbook
 
 # Raised when the same workbook gives other files than it did.
-_LAYOUT = "2"
+_LAYOUT = "3"
 
 QuestionSource = Literal["sheet", "file", "own", "test"]
 _NEAREST_SHOWN = 10
@@ -88,8 +89,12 @@ def prepare_dataset(
     with folder_beside(folder) as beside:
         write_records(beside / "rows.jsonl", knowledge.rows)
         write_text(beside / "train.jsonl", render(train, "conversation"))
-        if prepare.format in EXTRA_FILES:
-            write_text(beside / EXTRA_FILES[prepare.format], export(knowledge, prepare, train))
+        if prepare.format == "json-array" and division is None:
+            # The seed's file: every row, also one that stands twice, in the seed style only.
+            extra = beside / EXTRA_FILES[prepare.format]
+            convert_workbook(_choice(workbook), extra, "json-array", ("seed",), prepare.system_prompt)
+        elif prepare.format in EXTRA_FILES:
+            write_text(beside / EXTRA_FILES[prepare.format], _export(knowledge, division, prepare, train))
         write_records(beside / "paraphrases.jsonl", questions)
         write_records(beside / "unanswerable.jsonl", knowledge.unanswerable)
         if division is not None:
@@ -98,12 +103,12 @@ def prepare_dataset(
     return Prepared(manifest, fresh=True, notes=knowledge.notes)
 
 
-def export(knowledge: Knowledge, prepare: PrepareSection, train: list[Conversation]) -> str:
-    """Return the text of the extra file; `json-array` is the seed's file, so seed-style conversations only."""
+def _export(
+    knowledge: Knowledge, division: Division | None, prepare: PrepareSection, train: list[Conversation]
+) -> str:
     if prepare.format == "json-array":
-        return render(
-            conversations(knowledge.rows, ("seed",), prepare.system_prompt, verbatim=True), "json-array"
-        )
+        rows = knowledge.rows if division is None else division.rows(knowledge.rows, "train")
+        return render(conversations(rows, ("seed",), prepare.system_prompt, verbatim=True), "json-array")
     return render(train, prepare.format)
 
 

@@ -21,7 +21,7 @@ _SPACES = re.compile(r"\s+")
 _ID_DIGITS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of the knowledge base.
 
@@ -43,7 +43,7 @@ class Row:
         return " · ".join(part for part in (self.info_1, self.info_2, self.question) if part)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HeldOutQuestion:
     """A question kept for evaluation; `row_id` is the row that answers it, or "" where none does."""
 

@@ -11,7 +11,7 @@ from data.evaluation_sheets import read_paraphrases, read_unanswerable
 from data.knowledge_sheet import KnowledgeSheet, Line, WorkbookChoice, open_knowledge
 from data.records import HeldOutQuestion, Row, revision_of, row_id_of
 
-__all__ = ["Knowledge", "WorkbookChoice", "read_workbook", "usable_lines"]
+__all__ = ["Knowledge", "WorkbookChoice", "read_workbook", "row_of", "usable_lines"]
 
 _SHOWN = 5
 
@@ -64,7 +64,7 @@ def _read_sheet(choice: WorkbookChoice, sheet: KnowledgeSheet, taken: _Taken, no
     before = taken.num_lines
     left = None if choice.max_rows is None else max(0, choice.max_rows - before)
     for line in usable_lines(choice, sheet, notes, left):
-        row = _row(line.cells, f"{sheet.where}!{sheet.cell(line.number, 'Q')}")
+        row = row_of(line.cells, f"{sheet.where}!{sheet.cell(line.number, 'Q')}")
         first = taken.first_by_id.get(row.row_id)
         place = (sheet.name, line.number)
         if first is not None and first.revision == row.revision:
@@ -73,7 +73,7 @@ def _read_sheet(choice: WorkbookChoice, sheet: KnowledgeSheet, taken: _Taken, no
             continue
         if first is not None:
             # Both answers are knowledge; the id of the second must differ and must not depend on row order.
-            row = _row(line.cells, row.source, row_id=f"{row.row_id}-{row.revision[:4]}")
+            row = row_of(line.cells, row.source, row_id=f"{row.row_id}-{row.revision[:4]}")
             notes.append(f"{row.source}: the same question as {first.source} with another answer; both kept")
         known = taken.first_by_id.setdefault(row.row_id, row)
         taken.by_place[place] = known
@@ -134,7 +134,8 @@ def _blank(sheet: KnowledgeSheet, line: Line, name: str) -> str:
     return f"{sheet.name}!{sheet.cell(line.number, name)} ({why})"
 
 
-def _row(value: Mapping[str, str], source: str, row_id: str | None = None) -> Row:
+def row_of(value: Mapping[str, str], source: str, row_id: str | None = None) -> Row:
+    """Return the row of a line's cells, with its id unless another is given."""
     info_1, info_2, question, answer = (value.get(name, "") for name in FIELDS)
     return Row(
         row_id=row_id or row_id_of(info_1, info_2, question),

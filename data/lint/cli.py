@@ -13,7 +13,7 @@ from data.options import JsonOption, MapOption, RowsOption, SheetOption, parse_m
 
 
 def lint(
-    file: Annotated[Path, typer.Argument(help="The workbook (.xlsx).")],
+    file: Annotated[Path, typer.Argument(help="The workbook: .xlsx, .xls or .csv.")],
     sheet: SheetOption = None,
     mapping: MapOption = None,
     rows: RowsOption = None,

@@ -1,0 +1,133 @@
+"""A workbook straight to one file for a training tool, as a stream: memory does not grow with the rows.
+
+Nothing is judged or left out but rows with a blank Q or A: a row that stands twice is written twice. A dataset with
+ids, held-out questions and a split is `data.prepare`'s work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from json.encoder import encode_basestring
+from pathlib import Path
+from typing import Literal, TextIO, get_args
+
+from data.artefacts import partial_file
+from data.conversations import QuestionStyle, conversation_line, conversations, messages
+from data.errors import InputError
+from data.knowledge_sheet import WorkbookChoice, open_knowledge
+from data.records import Row
+from data.workbook import row_of, usable_lines
+
+ConvertFormat = Literal["json-array", "conversation", "messages", "rows"]
+FORMATS: tuple[ConvertFormat, ...] = get_args(ConvertFormat)
+_WRITE_CHARS = 1 << 20
+
+# A line's cells by field, and where it stands.
+Placed = tuple[Mapping[str, str], str]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written, and notes from reading."""
+
+    num_rows: int
+    notes: tuple[str, ...]
+
+
+def convert_workbook(
+    choice: WorkbookChoice,
+    out: Path,
+    format_name: ConvertFormat,
+    styles: Sequence[QuestionStyle],
+    system: str,
+) -> Converted:
+    """Write the rows of a workbook to `out`, atomically.
+
+    `json-array` is, byte for byte, what the seed's xlsx2jsonl.py writes of the same texts: the seed style whatever
+    `styles` says.
+
+    Raises:
+        InputError: the workbook cannot be read, or a Q or A is blank and `choice.skip_empty` is not set.
+    """
+    notes: list[str] = []
+    placed = _Counted(_placed(choice, notes))
+    with partial_file(out) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+        if format_name == "json-array":
+            _write_in_blocks(file, _json_array((cells for cells, _ in placed), system))
+        else:
+            _write_in_blocks(file, _lines(placed, _line_maker(format_name, styles, system)))
+        if not placed.num_rows:
+            raise InputError(f"{choice.path}: no rows below the header; add rows or pass --sheet")
+    return Converted(placed.num_rows, tuple(notes))
+
+
+class _Counted:
+    def __init__(self, items: Iterable[Placed]) -> None:
+        self._items = items
+        self.num_rows = 0
+
+    def __iter__(self) -> Iterator[Placed]:
+        for item in self._items:
+            self.num_rows += 1
+            yield item
+
+
+def _placed(choice: WorkbookChoice, notes: list[str]) -> Iterator[Placed]:
+    num_taken = 0
+    with open_knowledge(choice) as book:
+        notes += book.notes
+        for sheet in book.sheets:
+            left = None if choice.max_rows is None else choice.max_rows - num_taken
+            for line in usable_lines(choice, sheet, notes, left):
+                num_taken += 1
+                yield line.cells, f"{sheet.where}!{sheet.cell(line.number, 'Q')}"
+
+
+def _json_array(lines: Iterable[Mapping[str, str]], system: str) -> Iterator[str]:
+    """Yield the pieces of json.dump(..., indent=4, ensure_ascii=False) of the seed's conversations."""
+    head = (
+        '    {\n        "conversation": [\n            {\n                "system": '
+        f'{encode_basestring(system)},\n                "input": '
+    )
+    middle = ',\n                "output": '
+    between = "[\n"
+    for cells in lines:
+        asked = f"关于`{cells.get('info_1', '')}`的`{cells.get('info_2', '')}`问题,{cells['Q']}?"
+        yield between + head + encode_basestring(asked) + middle
+        yield encode_basestring(cells["A"]) + "\n            }\n        ]\n    }"
+        between = ",\n"
+    yield "[]" if between == "[\n" else "\n]"
+
+
+def _line_maker(
+    format_name: ConvertFormat, styles: Sequence[QuestionStyle], system: str
+) -> Callable[[Row], Iterable[object]]:
+    if format_name == "rows":
+        return lambda row: [asdict(row)]
+    if format_name == "messages":
+        return lambda row: [
+            {"messages": messages(item), "row_id": item.row_id}
+            for item in conversations([row], styles, system)
+        ]
+    return lambda row: [conversation_line(item) for item in conversations([row], styles, system)]
+
+
+def _lines(placed: Iterable[Placed], objects: Callable[[Row], Iterable[object]]) -> Iterator[str]:
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    for cells, source in placed:
+        for made in objects(row_of(cells, source)):
+            yield encode(made) + "\n"
+
+
+def _write_in_blocks(file: TextIO, pieces: Iterable[str]) -> None:
+    kept: list[str] = []
+    num_chars = 0
+    for piece in pieces:
+        kept.append(piece)
+        num_chars += len(piece)
+        if num_chars >= _WRITE_CHARS:
+            file.write("".join(kept))
+            kept, num_chars = [], 0
+    file.write("".join(kept))
