@@ -53,9 +53,14 @@ class LoraDelta:
         """(D_out, D_in), the shape of the matrix it is added to."""
         return self.b.shape[0], self.a.shape[1]
 
-    def product(self) -> torch.Tensor:
-        """Return s B A (D_out, D_in) in float32, with the operations of PEFT's merge in its order."""
-        return (self.b.float() @ self.a.float()).mul_(self.scale)
+    def product(self, room: torch.Tensor | None = None) -> torch.Tensor:
+        """Return B A (D_out, D_in) in float32, not yet scaled.
+
+        Args:
+            room: float32 values, at least D_out x D_in of them, that the result may overwrite.
+        """
+        out = None if room is None else room[: self.shape[0] * self.shape[1]].view(self.shape)
+        return torch.mm(self.b.float(), self.a.float(), out=out)
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:

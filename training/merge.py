@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -28,6 +30,10 @@ from training.shards import ShardWriter, StoredTensor, stored_tensors
 _COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 _NOT_COPIED = ("groundtune.json", "model.safetensors.index.json", "README.md")
 _FLOATS = ("F64", "F32", "F16", "BF16")
+# Each holds one product: 180 MB for the largest matrices of a 7B model.
+_MAX_THREADS = 4
+
+Plan = list[tuple[StoredTensor, LoraDelta | None]]
 
 
 def merge_adapter(
@@ -47,41 +53,85 @@ def merge_adapter(
     """
     check_model_folder(base)
     _require_unquantised(base)
-    inputs = {
+    previous = _replaceable(out, base, adapter)
+    with ThreadPoolExecutor(1) as side:
+        # Hashing a base without a manifest takes as long as merging into it; both at once where both are needed.
+        digests = side.submit(_inputs, base, adapter, max_shard_size_bytes)
+        if previous is not None and is_current(out, "model", digests.result()):
+            return previous, False
+        require_disk(out, weights_bytes(base), f"the merged model of {base.name}")
+        plan = _plan(base, adapter, read_adapter(adapter))
+        with folder_beside(out) as beside:
+            with ShardWriter(beside, [tensor for tensor, _ in plan], max_shard_size_bytes) as writer:
+                for number, _ in enumerate(_merged(writer, plan, adapter), start=1):
+                    on_tensor(number, len(plan))
+            _copy_companions(base, beside)
+            write_text(beside / "README.md", _model_card(base, adapter))
+            facts = {
+                "base": base.name,
+                "adapter": adapter.name,
+                "num_tensors": len(plan),
+                "num_changed": sum(delta is not None for _, delta in plan),
+            }
+            return write_manifest(beside, "model", digests.result(), facts), True
+
+
+def _inputs(base: Path, adapter: Path, max_shard_size_bytes: int) -> dict[str, str]:
+    return {
         "base": folder_digest(base),
         "adapter": folder_digest(adapter),
         "shard": str(max_shard_size_bytes),
     }
-    if is_current(out, "model", inputs):
-        manifest = read_manifest(out)
-        assert manifest is not None
-        return manifest, False
-    require_disk(out, weights_bytes(base), f"the merged model of {base.name}")
-    plan = _plan(base, adapter, read_adapter(adapter))
-    with folder_beside(out) as beside:
-        with ShardWriter(beside, max_shard_size_bytes) as writer:
-            for number, (tensor, delta) in enumerate(plan, start=1):
-                if delta is None:
-                    writer.copy(tensor)
-                else:
-                    writer.change(tensor, _adding(tensor, delta, adapter))
-                on_tensor(number, len(plan))
-            writer.finish()
-        _copy_companions(base, beside)
-        write_text(beside / "README.md", _model_card(base, adapter))
-        num_changed = sum(delta is not None for _, delta in plan)
-        facts = {
-            "base": base.name,
-            "adapter": adapter.name,
-            "num_tensors": len(plan),
-            "num_changed": num_changed,
-        }
-        return write_manifest(beside, "model", inputs, facts), True
 
 
-def _adding(tensor: StoredTensor, delta: LoraDelta, adapter: Path) -> Callable[[int, torch.Tensor], None]:
-    product = delta.product()
+def _replaceable(out: Path, base: Path, adapter: Path) -> Manifest | None:
+    """Return the manifest of an earlier merge at `out`, None where nothing is there.
 
+    Raises:
+        InputError: `out` is one of the inputs, or holds anything else, which a merge would delete.
+    """
+    if out.resolve() in (base.resolve(), adapter.resolve()):
+        raise InputError(f"{out}: is an input of the merge; give another folder for the result")
+    previous = read_manifest(out)
+    if previous is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: holds something that is no merged model; remove it or give another folder")
+    return previous if previous is not None and previous.kind == "model" else None
+
+
+def _merged(writer: ShardWriter, plan: Plan, adapter: Path) -> Iterator[None]:
+    """Write every tensor, some at the same time; yields once for each that is done.
+
+    A thread computes, reads or writes one tensor on one core: writing takes as long as computing, and threads
+    that share a small product would wait for one another.
+    """
+    sizes = [delta.shape[0] * delta.shape[1] for _, delta in plan if delta is not None]
+    rooms = threading.local()
+
+    def write(item: tuple[StoredTensor, LoraDelta | None]) -> None:
+        tensor, delta = item
+        if delta is None:
+            writer.copy(tensor)
+            return
+        if not hasattr(rooms, "product"):
+            # One for all matrices: memory that was never used costs more than the product itself.
+            rooms.product = torch.empty(max(sizes), dtype=torch.float32)
+        writer.change(tensor, _adding(tensor, delta, delta.product(rooms.product), adapter))
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(
+            min(num_threads, _MAX_THREADS), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            for _ in pool.map(write, plan):
+                yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _adding(
+    tensor: StoredTensor, delta: LoraDelta, product: torch.Tensor, adapter: Path
+) -> Callable[[int, torch.Tensor], None]:
     def add(first: int, rows: torch.Tensor) -> None:
         part = slice(first, first + len(rows))
         if delta.weight is not None and not torch.equal(rows, delta.weight[part].to(rows.dtype)):
@@ -90,14 +140,12 @@ def _adding(tensor: StoredTensor, delta: LoraDelta, adapter: Path) -> Callable[[
                 "was trained on"
             )
         # In place, a sum of two dtypes is computed in the wider one and rounded once.
-        rows += product[part]
+        rows += product[part].mul_(delta.scale)
 
     return add
 
 
-def _plan(
-    base: Path, adapter: Path, deltas: dict[str, LoraDelta]
-) -> list[tuple[StoredTensor, LoraDelta | None]]:
+def _plan(base: Path, adapter: Path, deltas: dict[str, LoraDelta]) -> Plan:
     """Pair the base's tensors with what is added to them, before anything is written."""
     tied = json.loads((base / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings")
     for name in deltas:
@@ -107,7 +155,7 @@ def _plan(
                 "would change both; train without it in target_modules"
             )
     left = dict(deltas)
-    plan: list[tuple[StoredTensor, LoraDelta | None]] = []
+    plan: Plan = []
     for tensor in stored_tensors(base):
         delta = left.pop(tensor.name.removesuffix(".weight"), None)
         if delta is not None and delta.shape != tensor.shape:

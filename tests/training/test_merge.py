@@ -147,3 +147,16 @@ def test_a_quantised_base_is_refused(tmp_path: Path) -> None:
     (base / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="merge the adapter into the 16-bit model"):
         merge_adapter(base, adapter, tmp_path / "merged", 1 << 30)
+
+
+def test_nothing_but_an_earlier_merge_is_replaced(tmp_path: Path, base: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", base)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("years of work")
+    for out in (tmp_path / "notes", adapter, base):
+        with pytest.raises(InputError, match=r"give another folder"):
+            merge_adapter(base, adapter, out, 1 << 30)
+    assert (tmp_path / "notes" / "thesis.txt").exists()
+    assert merge_adapter(base, adapter, tmp_path / "merged", 1 << 30)[1]
+    assert not merge_adapter(base, adapter, tmp_path / "merged", 1 << 30)[1]
+    assert merge_adapter(base, adapter, tmp_path / "merged", 40_000)[1]
