@@ -46,6 +46,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`, of the same suffix, for a library that writes files by itself.
+
+    What was written there takes the place of `path` when the block ends without an error.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `path` when the block ends without an error.
 

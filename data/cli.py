@@ -11,23 +11,32 @@ import typer
 
 from data.artefacts import write_text
 from data.config import save_config, section, settle_config
-from data.errors import UsageError
+from data.diff.cli import diff
+from data.lint.cli import lint
+from data.options import (
+    ConfigOption,
+    JsonOption,
+    MapOption,
+    NameOption,
+    RowsOption,
+    SetOption,
+    SheetOption,
+    parse_mapping,
+)
+from data.stats.cli import stats
 from data.workspace import open_workspace
 
 app = typer.Typer(no_args_is_help=True, help="Workbook to rows and training set.")
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A YAML of configs/; without it, the run's own.")
-]
-NameOption = Annotated[str, typer.Option("--name", help="The run's name under var/runs/.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, laid over the configuration.")
-]
 
 
 @app.callback()
 def root() -> None:
     """Groups the subcommands."""
+
+
+app.command()(lint)
+app.command()(diff)
+app.command()(stats)
 
 
 def workbook_overrides(
@@ -36,7 +45,7 @@ def workbook_overrides(
     """Return the `workbook` section's keys that the command line gives.
 
     Raises:
-        UsageError: a --map that is not FIELD=HEADER.
+        UsageError: a --map that is not FIELD=HEADER, or names an unknown field.
     """
     given: dict[str, object] = {}
     if workbook is not None:
@@ -48,11 +57,7 @@ def workbook_overrides(
     if skip_empty:
         given["skip_empty"] = True
     if mapping:
-        pairs = [text.partition("=") for text in mapping]
-        for text, (name, equals, header) in zip(mapping, pairs, strict=True):
-            if not (name.strip() and equals and header.strip()):
-                raise UsageError(f"--map {text!r}: expected FIELD=HEADER, as in --map 'Q=Question'")
-        given["map"] = {name.strip(): header.strip() for name, _, header in pairs}
+        given["map"] = parse_mapping(mapping)
     return given
 
 
@@ -62,25 +67,40 @@ def prepare(
     name: NameOption = "quickstart",
     settings: SetOption = None,
     workbook: Annotated[Path | None, typer.Option(help="The workbook (.xlsx).")] = None,
-    sheet: Annotated[str | None, typer.Option(help="Sheet to read; default: the first.")] = None,
-    mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="FIELD=HEADER, as in 'Q=Question'.")
-    ] = None,
-    rows: Annotated[int | None, typer.Option(help="Take only the first so many rows.")] = None,
+    sheet: SheetOption = None,
+    mapping: MapOption = None,
+    rows: RowsOption = None,
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Leave out rows with a blank Q or A.")
     ] = False,
     questions: Annotated[Path | None, typer.Option(help="Held-out questions, JSON Lines.")] = None,
+    test: Annotated[float | None, typer.Option(help="Hold this share of the rows back for testing.")] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Hold this share of the rows back for validation.")
+    ] = None,
+    split_by: Annotated[
+        str | None, typer.Option("--split-by", help="near-duplicates, info_1 or info_2.")
+    ] = None,
     format_name: Annotated[
         str | None,
         typer.Option("--format", help="Extra file: conversation, json-array (the seed's) or messages."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Whose tokenizer and template to show; default: the run's base model."),
+    ] = None,
+    token_lengths: Annotated[
+        bool, typer.Option("--token-lengths", help="Also draw the conversations' lengths in tokens.")
+    ] = False,
+    preview: Annotated[
+        int, typer.Option(min=0, help="Show so many conversations in the model's chat template.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write that extra file here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn a workbook into rows, a training set and held-out questions."""
     from data.prepare import EXTRA_FILES, prepare_dataset
-    from data.settings import PrepareSection, WorkbookSection
+    from data.settings import PrepareSection, SplitSection, WorkbookSection
 
     run = open_workspace().run(name)
     raw = settle_config(run, config, settings or ())
@@ -89,8 +109,14 @@ def prepare(
         raw["workbook"]["questions"] = str(questions)
     if format_name is not None:
         raw.setdefault("prepare", {})["format"] = format_name
+    split_given = {"test": test, "validation": validation, "by": split_by}
+    if any(value is not None for value in split_given.values()):
+        raw.setdefault("split", {}).update(
+            {key: value for key, value in split_given.items() if value is not None}
+        )
     chosen = section(raw, "prepare", PrepareSection)
-    prepared = prepare_dataset(run.dataset, section(raw, "workbook", WorkbookSection), chosen)
+    split = section(raw, "split", SplitSection)
+    prepared = prepare_dataset(run.dataset, section(raw, "workbook", WorkbookSection), chosen, split)
     save_config(run, raw)
     for note in prepared.notes[:10]:
         print(f"note: {note}", file=sys.stderr)
@@ -100,11 +126,34 @@ def prepare(
         made = run.dataset / EXTRA_FILES.get(chosen.format, "train.jsonl")
         write_text(out, made.read_text(encoding="utf-8"))
     facts = dict(prepared.manifest.facts)
+    rendered: list[str] = []
+    if token_lengths or preview:
+        from data.model_view import view_dataset
+
+        seen = view_dataset(run, raw, model, num_previewed=preview, draw=token_lengths)
+        rendered = seen.rendered
+        facts |= seen.facts
     if as_json:
-        print(json.dumps({"dataset": str(run.dataset), **facts}, ensure_ascii=False))
+        shown = {"dataset": str(run.dataset), **facts, **({"preview": rendered} if preview else {})}
+        print(json.dumps(shown, ensure_ascii=False))
         return
     state = "written" if prepared.fresh else "up to date"
     print(
         f"dataset {state}: {run.dataset} ({facts['num_rows']} rows, {facts['num_conversations']} conversations, "
         f"{facts['num_paraphrases']} held-out questions, {facts['num_unanswerable']} unanswerable)"
     )
+    if "split" in facts:
+        sides = facts["split"]
+        print(
+            f"split by {split.by}: train {sides['num_train']} rows, validation {sides['num_validation']}, "
+            f"test {sides['num_test']}, left out {sides['num_left_out']}; most alike across the sides "
+            f"{sides['max_similarity']:.2f}, {sides['num_at_or_above_threshold']} pairs at or above {split.threshold}"
+        )
+    if "token_lengths" in facts:
+        lengths = facts["token_lengths"]
+        print(
+            f"tokens a conversation: median {lengths['median']}, 95 % {lengths['p95']}, longest {lengths['max']}; "
+            f"drawn: {lengths['picture']}"
+        )
+    for number, text in enumerate(rendered, start=1):
+        print(f"--- conversation {number} ---\n{text}")

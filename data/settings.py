@@ -1,4 +1,4 @@
-"""The configuration sections of this layer: `workbook` and `prepare`."""
+"""The configuration sections of this layer: `workbook`, `prepare` and `split`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from data.columns import FIELDS
 from data.config import Section
 from data.conversations import SEED_SYSTEM_PROMPT, DatasetFormat, QuestionStyle
+from data.split import SplitBy
 
 
 class WorkbookSection(Section):
@@ -47,3 +48,22 @@ class PrepareSection(Section):
     own_questions: Annotated[int, Field(ge=0)] = 12
     """Without held-out questions, so many rows are asked in their plain wording, which is kept from training."""
     seed: int = 17
+
+
+class SplitSection(Section):
+    """Rows held back from training. By default none are: every row is knowledge, and paraphrases of it are asked."""
+
+    validation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of the rows whose conversations go to validation.jsonl."""
+    test: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of the rows whose conversations go to test.jsonl."""
+    by: SplitBy = "near-duplicates"
+    """What goes together: questions that are alike, or whole categories (info_1, info_2)."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Questions this alike (Jaccard of character n-grams, 1 is equal) are never on two sides."""
+    seed: int = 17
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether any row is held back."""
+        return bool(self.validation or self.test)

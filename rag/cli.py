@@ -12,13 +12,13 @@ import typer
 
 from data.config import RawConfig, section, settle_config
 from data.errors import InputError
+from data.held_out import questions_from_file
 from data.models.config import ModelsConfig
 from data.records import HeldOutQuestion, read_records
 from data.workspace import Run, open_workspace
 from rag.config import IndexSection, RetrieveSection
 
 if TYPE_CHECKING:
-    from rag.evaluation import Report
     from rag.knowledge import KnowledgeIndex
     from rag.stages import Search
 
@@ -94,32 +94,46 @@ def evaluate_retrieval(
     questions: Annotated[
         Path | None,
         typer.Argument(
-            help="JSON Lines of {question, row_id, answer, source}; default: the run's held-out ones."
+            help="JSON Lines of {question, row_id} or {question, row}, the row's number in the sheet; "
+            "default: the run's held-out questions."
         ),
     ] = None,
     config: ConfigOption = None,
     name: NameOption = "quickstart",
     settings: SetOption = None,
+    chart: Annotated[Path | None, typer.Option("--chart", help="Draw the figures into this PNG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask held-out questions and count how often each stage finds the right row."""
     run = open_workspace().run(name)
     raw = settle_config(run, config, settings or ())
-    path = questions or run.dataset / "paraphrases.jsonl"
-    asked = [question for question in read_records(path, HeldOutQuestion) if question.row_id]
-    if not asked:
-        raise InputError(f"{path}: no question names a row; give a file of questions with their row_id")
+    if questions and not questions.is_file():
+        raise InputError(f"{questions}: no such file of questions")
     opened = _open(run, raw)
+    if questions:
+        asked = questions_from_file(questions, opened.rows)
+        if left_out := len(questions.read_text(encoding="utf-8").split("\n{")) - len(asked):
+            print(
+                f"note: {left_out} questions name rows that the index does not hold: left out",
+                file=sys.stderr,
+            )
+    else:
+        asked = read_records(run.dataset / "paraphrases.jsonl", HeldOutQuestion)
+    if not any(question.row_id for question in asked):
+        raise InputError(f"{run.dataset}: no held-out question names a row; give a file of questions")
+    from rag.eval_report import draw_report, print_report
     from rag.evaluation import evaluate
 
     report = evaluate(opened, asked)
     opened.close()
     if report.num_unknown:
         print(f"note: {report.num_unknown} questions name rows that the index does not hold", file=sys.stderr)
+    if chart:
+        draw_report(report.stages, f"{name}: {report.num_questions} held-out questions", chart)
     if as_json:
-        print(json.dumps(asdict(report)))
+        print(json.dumps(asdict(report), ensure_ascii=False))
         return
-    _print_report(report)
+    print_report(report)
 
 
 def _open(run: Run, raw: RawConfig) -> KnowledgeIndex:
@@ -154,15 +168,3 @@ def _plain(cell: str) -> str:
     from rich.markup import escape
 
     return escape(cell)
-
-
-def _print_report(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "hit@1", "hit@3", "hit@5", "MRR", title=f"{report.num_questions} questions")
-    for stage, result in report.stages.items():
-        figures = (result.hit_1, result.hit_3, result.hit_5, result.mrr)
-        table.add_row(stage, *(f"{figure:.3f}" for figure in figures))
-    Console().print(table)
-    print(f"{report.mean_search_ms:.0f} ms a search", file=sys.stderr)

@@ -10,7 +10,7 @@ from data.config import Section
 
 View = Literal["question", "answer", "row"]
 Precision = Literal["auto", "float32", "bfloat16"]
-StageName = Literal["dense", "lexical"]
+StageName = Literal["dense", "lexical", "coverage"]
 Fusion = Literal["scores", "ranks"]
 
 
@@ -62,8 +62,9 @@ class RetrieveSection(Section):
     @field_validator("weights")
     @classmethod
     def _some_weight(cls, value: dict[StageName, float]) -> dict[StageName, float]:
-        if not any(value.get(stage, 1.0) for stage in get_args(StageName)):
-            raise ValueError("every stage has weight 0; give one of them more")
+        # Coverage ranks nothing for a short question.
+        if not any(value.get(stage, 1.0) for stage in get_args(StageName) if stage != "coverage"):
+            raise ValueError("dense and lexical both have weight 0; give one of them more")
         return value
 
     def weight(self, stage: str) -> float:

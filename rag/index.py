@@ -1,6 +1,6 @@
 """The build step: rows.jsonl of a dataset becomes an index folder.
 
-The folder holds chroma/ (vectors), lexical/ (BM25), rows.jsonl (the rows it was made of, in order) and a
+The folder holds chroma/ (vectors), lexical/ (BM25), coverage/, rows.jsonl (the rows it was made of, in order) and a
 manifest. Made beside its place and renamed over it, so that a reader never sees half of one.
 """
 
@@ -20,10 +20,11 @@ from rag.config import IndexSection
 INDEX_KIND = "index"
 CHROMA = "chroma"
 LEXICAL = "lexical"
+COVERAGE = "coverage"
 ROWS = "rows.jsonl"
 
 # Goes into the inputs' digest: raise it when the code makes another index of the same rows.
-_FORMAT = 1
+_FORMAT = 2
 _SPEED_ONLY = {"device", "precision", "batch_size", "threads"}
 
 
@@ -75,6 +76,7 @@ def _build(
     rows: Sequence[Row], embedding_folder: Path, out: Path, settings: IndexSection, inputs: dict[str, str]
 ) -> Manifest:
     # Imported when there is something to do: together they take seconds.
+    from rag.coverage import write_coverage
     from rag.embedding import load_embeddings
     from rag.lexical import write_lexical
     from rag.store import write_store
@@ -94,6 +96,7 @@ def _build(
     with folder_beside(out) as folder:
         write_records(folder / ROWS, rows)
         write_lexical(folder / LEXICAL, rows, settings.question_weight)
+        write_coverage(folder / COVERAGE, rows)
         write_store(folder / CHROMA, rows, [row_text(row) for row in rows], vectors)
         facts = {
             "num_rows": len(rows),

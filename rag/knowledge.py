@@ -17,9 +17,10 @@ from data.errors import InputError
 from data.manifest import Manifest, folder_digest, missing_files, read_manifest
 from data.records import Row, read_records
 from rag.config import IndexSection, RetrieveSection
+from rag.coverage import open_coverage
 from rag.embedding import SentenceEmbeddings, load_embeddings
 from rag.fusion import Fused, Rankings, fuse_ranks, fuse_scores
-from rag.index import CHROMA, INDEX_KIND, LEXICAL, ROWS
+from rag.index import CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS
 from rag.lexical import open_lexical
 from rag.stages import Hit, Query, Search, Stage
 from rag.store import DenseStage, open_store
@@ -28,6 +29,8 @@ _VERSION_DIGITS = 12
 # A BM25 score of 10 weighs as much as one standard deviation of the cosines between rows. Between half and
 # twice that, retrieval is about equally good on every knowledge base that was measured.
 _SPREADS_PER_BM25 = 0.1
+# A question said whole in a long message weighs as much as two and a half of them.
+_SPREADS_OF_COVERAGE = 2.5
 # Scores closer than half a standard deviation of the cosines between rows say little: in a fifth of the sample's
 # paraphrases the first two are, and for half of those the second is the right one.
 _SPREADS_OF_A_TIE = 0.5
@@ -57,6 +60,11 @@ class KnowledgeIndex:
         self._dense = dense
         self._stages: tuple[Stage, ...] = (dense, *others)
         self._settings = settings
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows, in the order of the workbook."""
+        return tuple(self._rows.values())
 
     @property
     def num_rows(self) -> int:
@@ -139,9 +147,13 @@ def open_index(
     retrieve = settings or RetrieveSection()
     spread = float(manifest.facts["cosine_spread"])
     tie = _SPREADS_OF_A_TIE * spread if retrieve.fusion == "scores" else 0.0
-    lexical = open_lexical(index_folder / LEXICAL, [row.row_id for row in rows], _SPREADS_PER_BM25 * spread)
+    row_ids = [row.row_id for row in rows]
+    others = (
+        open_lexical(index_folder / LEXICAL, row_ids, _SPREADS_PER_BM25 * spread),
+        open_coverage(index_folder / COVERAGE, row_ids, _SPREADS_OF_COVERAGE * spread),
+    )
     version = digest_of(dict(manifest.inputs))[:_VERSION_DIGITS]
-    return KnowledgeIndex(rows, embeddings, dense, [lexical], retrieve, version, tie)
+    return KnowledgeIndex(rows, embeddings, dense, others, retrieve, version, tie)
 
 
 def _checked_manifest(index_folder: Path, embedding_folder: Path) -> Manifest:
@@ -151,6 +163,10 @@ def _checked_manifest(index_folder: Path, embedding_folder: Path) -> Manifest:
     if missing := missing_files(index_folder, manifest):
         raise InputError(
             f"{index_folder}: not whole ({missing[0]} is gone or damaged); run `groundtune rag index` again"
+        )
+    if not (index_folder / COVERAGE).is_dir():
+        raise InputError(
+            f"{index_folder}: made by an earlier version of GroundTune; run `groundtune rag index` again"
         )
     if manifest.inputs.get("embedding") != folder_digest(embedding_folder):
         raise InputError(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 SECTION_SCHEMAS: Mapping[str, str] = {
     "workbook": "data.settings:WorkbookSection",
     "prepare": "data.settings:PrepareSection",
+    "split": "data.settings:SplitSection",
     "models": "data.models.config:ModelsConfig",
     "train": "training.config:TrainSection",
     "merge": "training.config:MergeSection",

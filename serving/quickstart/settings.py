@@ -13,7 +13,7 @@ class AskSection(Section):
     """How many held-out questions are asked, and how."""
 
     questions: Annotated[int, Field(ge=0)] = 12
-    """Chosen by `seed` from the held-out questions; 0 asks all."""
+    """Evenly spaced over the held-out questions, from a start that `seed` draws; 0 asks all."""
     concurrency: Annotated[int, Field(ge=1)] = 12
     """Questions put to one model at a time. More is faster, but what a batch holds changes the last bit of bf16
     arithmetic, so that greedy answers may differ between two runs; 1 repeats exactly."""

@@ -51,7 +51,7 @@ def test_index_search_and_eval(chosen: list[str], workspace_root: Path) -> None:
 
     report = json.loads(run("eval", *chosen, "--json")[0])
     assert report["num_questions"] == 3
-    assert set(report["stages"]) == {"dense", "lexical", "fused"}
+    assert set(report["stages"]) == {"dense", "lexical", "coverage", "fused"}
     assert "hit@1" in run("eval", *chosen)[0]
 
 
@@ -61,8 +61,14 @@ def test_eval_takes_a_file_of_questions(chosen: list[str], tmp_path: Path) -> No
     line = {"question": COLD.question, "row_id": COLD.row_id, "answer": "", "source": ""}
     asked.write_text(json.dumps(line) + "\n" + json.dumps({**line, "row_id": "gone"}) + "\n")
     out, err = run("eval", str(asked), *chosen, "--json")
-    assert json.loads(out)["num_unknown"] == 1
+    assert json.loads(out)["num_questions"] == 1
     assert "1 questions name rows" in err
+
+    asked.write_text(json.dumps({"row": int(COLD.source.rpartition("!C")[2]), "question": "感冒怎么办"}))
+    chart = tmp_path / "figures" / "found.png"
+    report = json.loads(run("eval", str(asked), *chosen, "--chart", str(chart), "--json")[0])
+    assert report["stages"]["fused"]["hit@1"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert chart.read_bytes().startswith(b"\x89PNG")
 
 
 def test_square_brackets_of_a_cell_are_shown(chosen: list[str], workspace_root: Path) -> None:

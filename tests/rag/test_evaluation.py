@@ -12,10 +12,10 @@ def test_rows_own_questions_are_all_found(knowledge: KnowledgeIndex) -> None:
     report = evaluate(knowledge, [HeldOutQuestion(row.question, row.row_id, row.answer, "") for row in ROWS])
     assert report.num_questions == 4
     assert report.num_unknown == 0
-    assert set(report.stages) == {"dense", "lexical", "fused"}
-    assert report.stages["lexical"].hit_1 == report.stages["lexical"].mrr == 1.0
-    assert report.stages["fused"].hit_1 == 1.0
-    assert report.stages["dense"].hit_5 == 1.0
+    assert set(report.stages) == {"dense", "lexical", "coverage", "fused"}
+    assert report.stages["lexical"]["hit@1"].mean == report.stages["lexical"]["MRR"].mean == 1.0
+    assert report.stages["fused"]["nDCG@10"].low == 1.0
+    assert report.stages["dense"]["hit@5"].mean == 1.0
 
 
 def test_misses_and_unanswerable_questions(knowledge: KnowledgeIndex) -> None:
@@ -29,9 +29,9 @@ def test_misses_and_unanswerable_questions(knowledge: KnowledgeIndex) -> None:
     assert report.num_questions == 3
     assert report.num_unknown == 1
     # Found first, not found by words at all, not in the index.
-    assert report.stages["lexical"].hit_1 == pytest.approx(1 / 3)
-    assert report.stages["lexical"].mrr == pytest.approx(1 / 3)
-    assert report.stages["dense"].hit_5 == pytest.approx(2 / 3)
+    assert report.stages["lexical"]["hit@1"].mean == pytest.approx(1 / 3)
+    assert report.stages["lexical"]["MRR"].mean == pytest.approx(1 / 3)
+    assert report.stages["dense"]["hit@5"].mean == pytest.approx(2 / 3)
 
 
 def test_nothing_to_ask_is_an_error(knowledge: KnowledgeIndex) -> None:

@@ -28,7 +28,7 @@ def test_hits_come_best_first_with_each_stages_rank(knowledge: KnowledgeIndex) -
     assert scores == sorted(scores, reverse=True)
     assert sorted(hit.ranks["dense"] for hit in found.hits) == [1, 2, 3, 4]
     assert set(found.timings_ms) == {"embed", "retrieve"}
-    assert knowledge.stages == ("dense", "lexical")
+    assert knowledge.stages == ("dense", "lexical", "coverage")
 
 
 def test_more_rows_than_there_are_gives_all(knowledge: KnowledgeIndex) -> None:

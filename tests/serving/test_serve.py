@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -23,73 +22,13 @@ from openai import OpenAI
 from data.records import write_records
 from rag.config import IndexSection
 from rag.index import build_index
+from tests.conftest import REPOSITORY
 from tests.serving.knowledge import ROWS
+from tests.serving.live_serve import Served, command_line_of, gone_within, serve_command, serving
+
+_SNIPPET = re.compile(r"```(python|bash)\n(.*?)```", re.DOTALL)
 
 QUESTION = [{"role": "user", "content": "高血压患者能吃盐吗"}]
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running `groundtune serve` and where it works."""
-
-    process: subprocess.Popen[str]
-    url: str
-    run_folder: Path
-
-    @property
-    def family(self) -> list[int]:
-        """The ids of the server and everything it started."""
-        found = [self.process.pid]
-        for pid in found:
-            with contextlib.suppress(OSError):
-                children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-                found += [int(child) for child in children.split()]
-        return found
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "serving.cli", "serve", "--name", "r", "--port", "0", *arguments]
-
-
-@contextlib.contextmanager
-def _serving(root: Path, *arguments: str) -> Iterator[Served]:
-    environment = {**os.environ, "GROUNDTUNE_VAR": str(root)}
-    state = root / "runs" / "r" / "serve.json"
-    state.unlink(missing_ok=True)
-    with subprocess.Popen(
-        _command(*arguments), env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            deadline = time.monotonic() + 300
-            while not state.is_file():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    process.kill()
-                    assert process.stderr is not None
-                    pytest.fail(f"serve did not come up: {process.stderr.read()}")
-                time.sleep(0.1)
-            yield Served(process, json.loads(state.read_text())["url"], state.parent)
-        finally:
-            process.kill()
-
-
-def _command_line(pid: int) -> list[bytes]:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-
-
-def _gone_within(pids: list[int], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while alive := [pid for pid in pids if _alive(pid)]:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return not alive
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +45,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, fetched_models: Path) -> Path
 @pytest.fixture(scope="module")
 def served(root: Path, tiny_model: Path) -> Iterator[Served]:
     """A server with all four models."""
-    with _serving(root, "--base", str(tiny_model), "--merged", str(tiny_model)) as served:
+    with serving(root, "--base", str(tiny_model), "--merged", str(tiny_model)) as served:
         yield served
 
 
@@ -161,6 +100,22 @@ def test_search_and_embeddings(client: OpenAI) -> None:
     assert page.data[0].file_id == ROWS[0].row_id
     vectors = client.embeddings.create(model="multilingual-e5-small", input=["盐", "水"]).data
     assert len(vectors[0].embedding) == 384
+
+
+@pytest.mark.integration
+def test_clients_of_the_readme_run_as_printed(served: Served, tmp_path: Path) -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    printed = [match for match in _SNIPPET.findall(text) if "127.0.0.1:8000/v1" in match[1]]
+    assert [language for language, _ in printed] == ["python", "python", "bash"]
+    for language, snippet in printed:
+        script = tmp_path / language
+        script.write_text(snippet.replace("http://127.0.0.1:8000/v1", served.url), encoding="utf-8")
+        program = [sys.executable] if language == "python" else ["bash", "-euo", "pipefail"]
+        done = subprocess.run(
+            [*program, str(script)], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
 
 
 @pytest.mark.integration
@@ -225,10 +180,10 @@ def _cpu_s(pid: int) -> float:
 def test_killed_engine_fails_its_models_and_no_others(root: Path, tiny_model: Path) -> None:
     arguments = ("--base", str(tiny_model), "--merged", str(tiny_model))
     with (
-        _serving(root, *arguments) as served,
+        serving(root, *arguments) as served,
         OpenAI(base_url=served.url, api_key="none", max_retries=0) as client,
     ):
-        victim = next(pid for pid in served.family if _command_line(pid)[1:3] == [b"-P", b"-m"])
+        victim = next(pid for pid in served.family if command_line_of(pid)[1:3] == [b"-P", b"-m"])
         stream = client.chat.completions.create(model="base", messages=QUESTION, max_tokens=3000, stream=True)
         next(iter(stream))
         os.kill(victim, signal.SIGKILL)
@@ -245,24 +200,24 @@ def test_killed_engine_fails_its_models_and_no_others(root: Path, tiny_model: Pa
         served.process.send_signal(signal.SIGINT)
         assert served.process.wait(10) == 0
         assert time.monotonic() - started < 10
-        assert _gone_within(family, 1)
+        assert gone_within(family, 1)
         assert not (served.run_folder / "serve.json").exists()
 
 
 @pytest.mark.integration
 def test_killed_server_leaves_no_process(root: Path, tiny_model: Path) -> None:
-    with _serving(root, "--base", str(tiny_model)) as served:
+    with serving(root, "--base", str(tiny_model)) as served:
         family = served.family
         assert len(family) >= 3
         served.process.kill()
         served.process.wait(10)
-        assert _gone_within(family, 6)
+        assert gone_within(family, 6)
 
 
 @pytest.mark.integration
 def test_interrupt_while_engines_start(root: Path, tiny_model: Path) -> None:
     environment = {**os.environ, "GROUNDTUNE_VAR": str(root)}
-    command = _command("--base", str(tiny_model))
+    command = serve_command("--base", str(tiny_model))
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         while "starting" not in process.stderr.readline():
@@ -276,7 +231,7 @@ def test_interrupt_while_engines_start(root: Path, tiny_model: Path) -> None:
 
 def _run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "GROUNDTUNE_VAR": str(root)}
-    command = _command(*arguments)
+    command = serve_command(*arguments)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 

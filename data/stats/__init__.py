@@ -1,0 +1,1 @@
+"""What a knowledge base looks like in numbers and pictures."""
