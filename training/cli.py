@@ -73,6 +73,7 @@ def merge(
     """Merge an adapter into its base model: `train merge [BASE ADAPTER OUT]`."""
     from training.config import MergeSection
     from training.merge import max_shard_bytes, merge_adapter
+    from training.progress import counted
 
     workspace = open_workspace()
     place = workspace.run(name)
@@ -80,12 +81,9 @@ def merge(
     chosen = section(raw, "merge", MergeSection)
     limit = _size_bytes(max_shard_size) if max_shard_size else max_shard_bytes(chosen.max_shard_size_gb)
     target = out or place.merged
-    manifest, fresh = merge_adapter(
-        resolve_model(workspace, base or section(raw, "models", ModelsConfig).base),
-        adapter or place.adapter,
-        target,
-        limit,
-    )
+    source = resolve_model(workspace, base or section(raw, "models", ModelsConfig).base)
+    with counted("merging") as advance:
+        manifest, fresh = merge_adapter(source, adapter or place.adapter, target, limit, advance)
     _report(
         {"merged": str(target), **manifest.facts},
         f"merged model {_state(fresh)}: {target} ({manifest.facts['num_tensors']} tensors)",

@@ -1,48 +1,39 @@
 """The step from a base model and an adapter to a merged model: W + s B A, one tensor at a time.
 
-Only the tensors that LoRA touched are computed; all others are copied through. At most one tensor and its
-product are in memory, so a model larger than memory merges. The folder is an ordinary Hugging Face one:
-safetensors shards, index, config, tokenizer, chat template, generation config, model card.
+Tensors that LoRA did not touch are copied as bytes. For the others s B A is computed whole in float32, added to
+a few rows of W at a time and rounded once, as PEFT's merge does, so the result has its bits. One such product
+is the most that is in memory beside the adapter, so a model larger than memory merges. The folder is an
+ordinary Hugging Face one: safetensors shards, index, config, tokenizer, chat template, generation config,
+model card.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from data.artefacts import folder_beside, write_text
 from data.errors import InputError
 from data.manifest import Manifest, folder_digest, is_current, read_manifest, write_manifest
 from data.models.capacity import require_disk
 from data.models.folder import check_model_folder, weights_bytes
-from training.shards import ShardWriter
+from training.lora_adapter import LoraDelta, read_adapter
+from training.shards import ShardWriter, StoredTensor, stored_tensors
 
-_PREFIX = "base_model.model."
 # What is copied from the base beside the weights: never code, never pickles.
-_COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
-_NOT_COPIED = ("groundtune.json", "model.safetensors.index.json")
+_COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+_NOT_COPIED = ("groundtune.json", "model.safetensors.index.json", "README.md")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+# Each holds one product: 180 MB for the largest matrices of a 7B model.
+_MAX_THREADS = 4
 
-
-@dataclass(frozen=True)
-class LoraDelta:
-    """One adapted matrix: a (r, D_in), b (D_out, r), scale s."""
-
-    a: torch.Tensor
-    b: torch.Tensor
-    scale: float
-
-    def added_to(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return W + s B A in W's dtype: computed in float32 and rounded once, as PEFT's merge does."""
-        delta = (self.b.float() @ self.a.float()) * self.scale
-        return (weight.float() + delta).to(weight.dtype)
+Plan = list[tuple[StoredTensor, LoraDelta | None]]
 
 
 def merge_adapter(
@@ -61,98 +52,136 @@ def merge_adapter(
         InputError: the base or the adapter is incomplete, or they do not belong together.
     """
     check_model_folder(base)
-    inputs = {
+    _require_unquantised(base)
+    previous = _replaceable(out, base, adapter)
+    with ThreadPoolExecutor(1) as side:
+        # Hashing a base without a manifest takes as long as merging into it; both at once where both are needed.
+        digests = side.submit(_inputs, base, adapter, max_shard_size_bytes)
+        if previous is not None and is_current(out, "model", digests.result()):
+            return previous, False
+        require_disk(out, weights_bytes(base), f"the merged model of {base.name}")
+        plan = _plan(base, adapter, read_adapter(adapter))
+        with folder_beside(out) as beside:
+            with ShardWriter(beside, [tensor for tensor, _ in plan], max_shard_size_bytes) as writer:
+                for number, _ in enumerate(_merged(writer, plan, adapter), start=1):
+                    on_tensor(number, len(plan))
+            _copy_companions(base, beside)
+            write_text(beside / "README.md", _model_card(base, adapter))
+            facts = {
+                "base": base.name,
+                "adapter": adapter.name,
+                "num_tensors": len(plan),
+                "num_changed": sum(delta is not None for _, delta in plan),
+            }
+            return write_manifest(beside, "model", digests.result(), facts), True
+
+
+def _inputs(base: Path, adapter: Path, max_shard_size_bytes: int) -> dict[str, str]:
+    return {
         "base": folder_digest(base),
         "adapter": folder_digest(adapter),
         "shard": str(max_shard_size_bytes),
     }
-    if is_current(out, "model", inputs):
-        manifest = read_manifest(out)
-        assert manifest is not None
-        return manifest, False
-    require_disk(out, weights_bytes(base), f"the merged model of {base.name}")
-    deltas = read_adapter(adapter)
-    with folder_beside(out) as beside:
-        total = sum(1 for _ in _tensor_names(base))
-        with ShardWriter(beside, max_shard_size_bytes) as writer:
-            for number, (name, tensor) in enumerate(_tensors(base), start=1):
-                delta = deltas.pop(name.removesuffix(".weight"), None)
-                if delta is not None and (delta.b.shape[0], delta.a.shape[1]) != tuple(tensor.shape):
-                    raise InputError(
-                        f"{adapter}: its matrix for {name} is {delta.b.shape[0]}x{delta.a.shape[1]}, the base's is "
-                        f"{'x'.join(map(str, tensor.shape))}; merge it into the base it was trained on"
-                    )
-                writer.add(name, tensor if delta is None else delta.added_to(tensor))
-                on_tensor(number, total)
-            if deltas:
-                raise InputError(
-                    f"{adapter}: adapts {next(iter(deltas))}, which {base.name} does not have; wrong base model?"
-                )
-            writer.finish()
-        _copy_companions(base, beside)
-        write_text(beside / "README.md", _model_card(base, adapter))
-        facts = {"base": base.name, "adapter": adapter.name, "num_tensors": total}
-        return write_manifest(beside, "model", inputs, facts), True
 
 
-def read_adapter(folder: Path) -> dict[str, LoraDelta]:
-    """Read a PEFT LoRA adapter: module name (as in the base) to its delta.
+def _replaceable(out: Path, base: Path, adapter: Path) -> Manifest | None:
+    """Return the manifest of an earlier merge at `out`, None where nothing is there.
 
     Raises:
-        InputError: no adapter there, or one of a kind that adds more than LoRA matrices.
+        InputError: `out` is one of the inputs, or holds anything else, which a merge would delete.
     """
+    if out.resolve() in (base.resolve(), adapter.resolve()):
+        raise InputError(f"{out}: is an input of the merge; give another folder for the result")
+    previous = read_manifest(out)
+    if previous is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: holds something that is no merged model; remove it or give another folder")
+    return previous if previous is not None and previous.kind == "model" else None
+
+
+def _merged(writer: ShardWriter, plan: Plan, adapter: Path) -> Iterator[None]:
+    """Write every tensor, some at the same time; yields once for each that is done.
+
+    A thread computes, reads or writes one tensor on one core: writing takes as long as computing, and threads
+    that share a small product would wait for one another.
+    """
+    sizes = [delta.shape[0] * delta.shape[1] for _, delta in plan if delta is not None]
+    rooms = threading.local()
+
+    def write(item: tuple[StoredTensor, LoraDelta | None]) -> None:
+        tensor, delta = item
+        if delta is None:
+            writer.copy(tensor)
+            return
+        if not hasattr(rooms, "product"):
+            # One for all matrices: memory that was never used costs more than the product itself.
+            rooms.product = torch.empty(max(sizes), dtype=torch.float32)
+        writer.change(tensor, _adding(tensor, delta, delta.product(rooms.product), adapter))
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "adapter_model.safetensors")
-    except FileNotFoundError as error:
+        with ThreadPoolExecutor(
+            min(num_threads, _MAX_THREADS), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            for _ in pool.map(write, plan):
+                yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _adding(
+    tensor: StoredTensor, delta: LoraDelta, product: torch.Tensor, adapter: Path
+) -> Callable[[int, torch.Tensor], None]:
+    def add(first: int, rows: torch.Tensor) -> None:
+        part = slice(first, first + len(rows))
+        if delta.weight is not None and not torch.equal(rows, delta.weight[part].to(rows.dtype)):
+            raise InputError(
+                f"{adapter}: carries another {tensor.name} than the base model has; merge it into the base it "
+                "was trained on"
+            )
+        # In place, a sum of two dtypes is computed in the wider one and rounded once.
+        rows += product[part].mul_(delta.scale)
+
+    return add
+
+
+def _plan(base: Path, adapter: Path, deltas: dict[str, LoraDelta]) -> Plan:
+    """Pair the base's tensors with what is added to them, before anything is written."""
+    tied = json.loads((base / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings")
+    for name in deltas:
+        if tied and name.endswith(("lm_head", "embed_tokens")):
+            raise InputError(
+                f"{adapter}: adapts {name}, and {base.name} ties its output matrix to its embedding: a merge "
+                "would change both; train without it in target_modules"
+            )
+    left = dict(deltas)
+    plan: Plan = []
+    for tensor in stored_tensors(base):
+        delta = left.pop(tensor.name.removesuffix(".weight"), None)
+        if delta is not None and delta.shape != tensor.shape:
+            raise InputError(
+                f"{adapter}: its matrix for {tensor.name} is {delta.shape[0]}x{delta.shape[1]}, the base's is "
+                f"{'x'.join(map(str, tensor.shape))}; merge it into the base it was trained on"
+            )
+        if delta is not None and tensor.dtype not in _FLOATS:
+            raise InputError(
+                f"{tensor.path}: {tensor.name} is {tensor.dtype}; merge into the 16-bit base model"
+            )
+        plan.append((tensor, delta))
+    if left:
         raise InputError(
-            f"{error.filename}: not there; give a PEFT adapter folder (`groundtune train run` makes one)"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: not a readable adapter ({error})") from error
-    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("bias", "none") != "none":
-        raise InputError(
-            f"{folder}: only plain LoRA adapters can be merged (found {config.get('peft_type')!r})"
+            f"{adapter}: adapts {next(iter(left))}, which {base.name} does not have; wrong base model?"
         )
-    if config.get("rank_pattern") or config.get("alpha_pattern"):
+    return plan
+
+
+def _require_unquantised(base: Path) -> None:
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    if config.get("quantization_config"):
+        method = config["quantization_config"].get("quant_method", "quantised")
         raise InputError(
-            f"{folder}: adapters with rank_pattern or alpha_pattern cannot be merged; train with one rank"
+            f"{base}: a quantised model ({method}); merge the adapter into the 16-bit model it was made of"
         )
-    rank = config["r"]
-    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
-    deltas = {}
-    for name, a in tensors.items():
-        if not name.endswith(".lora_A.weight"):
-            if not name.endswith(".lora_B.weight"):
-                raise InputError(f"{folder}: holds {name}, which is not a LoRA matrix; it cannot be merged")
-            continue
-        module = name.removesuffix(".lora_A.weight")
-        b = tensors.get(f"{module}.lora_B.weight")
-        if b is None:
-            raise InputError(f"{folder}: {module} has a lora_A and no lora_B; the adapter is damaged")
-        deltas[module.removeprefix(_PREFIX)] = LoraDelta(a, b, scale)
-    return deltas
-
-
-def _weight_files(base: Path) -> list[Path]:
-    index = base / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [base / name for name in names]
-    return [base / "model.safetensors"]
-
-
-def _tensor_names(base: Path) -> Iterator[str]:
-    for path in _weight_files(base):
-        with safe_open(path, framework="pt") as file:
-            yield from file.keys()
-
-
-def _tensors(base: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    for path in _weight_files(base):
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                yield name, file.get_tensor(name)
 
 
 def _copy_companions(base: Path, out: Path) -> None:
