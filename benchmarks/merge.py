@@ -18,7 +18,6 @@ import os
 import shutil
 import statistics
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ from typing import Any
 # This process starts the measured ones, and a child's peak begins with its parent's: so nothing large is
 # imported here, and everything that needs torch is a process of its own.
 from benchmarks.machine import describe_machine
+from benchmarks.processes import ROOT, run_measured
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "merge.json"
 # Of TinyLlama-1.1B.
 SIZES = {
@@ -81,7 +80,7 @@ def measure(options: argparse.Namespace) -> int:
         "--layers",
         str(options.layers),
     )
-    run((*step, "--step", "make"), "making the model")
+    run_measured((*step, "--step", "make"), "making the model")
     ours = (sys.executable, "-m", "serving.cli", "train", "merge")
     places = (str(folder / "base"), str(folder / "adapter"), str(folder / "groundtune"))
     commands = {"groundtune": (*ours, *places, "--max-shard-size", "2GB"), "peft": (*step, "--step", "peft")}
@@ -90,7 +89,7 @@ def measure(options: argparse.Namespace) -> int:
         for method in METHODS if number % 2 else METHODS[::-1]:
             shutil.rmtree(folder / method, ignore_errors=True)
             os.sync()
-            runs[method].append(run(commands[method], f"{method}, run {number + 1}"))
+            runs[method].append(run_measured(commands[method], f"{method}, run {number + 1}"))
     compared = json.loads(output_of((*step, "--step", "compare")))
     figures = {method: summary(runs[method]) for method in METHODS}
     ours_, theirs = figures["groundtune"], figures["peft"]
@@ -113,29 +112,10 @@ def measure(options: argparse.Namespace) -> int:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    run((*step, "--from-result", str(options.out)), "drawing")
+    run_measured((*step, "--from-result", str(options.out)), "drawing")
     print(json.dumps(result, indent=2))
     shutil.rmtree(folder)
     return 0 if compared["bit_equal"] else 1
-
-
-def run(command: Sequence[str], title: str) -> dict[str, float]:
-    """Run one process to its end; returns its wall time and peak resident memory.
-
-    Raises:
-        SystemExit: it failed; its own message is on stderr.
-    """
-    print(f"{title} ...", file=sys.stderr, flush=True)
-    started = time.perf_counter()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    pid = os.posix_spawn(command[0], list(command), environment, file_actions=quiet)
-    _, status, usage = os.wait4(pid, 0)
-    wall_s = time.perf_counter() - started
-    if status:
-        sys.exit(f"{title}: ended with status {os.waitstatus_to_exitcode(status)}")
-    # Kilobytes on Linux.
-    return {"wall_s": round(wall_s, 2), "peak_rss_bytes": usage.ru_maxrss * 1024}
 
 
 def output_of(command: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Literal, TextIO, get_args
 from data.artefacts import partial_file
 from data.conversations import QuestionStyle, conversation_line, conversations, messages
 from data.errors import InputError
-from data.knowledge_sheet import WorkbookChoice, open_knowledge
+from data.knowledge_sheet import KnowledgeSheet, Line, WorkbookChoice, open_knowledge
 from data.records import Row
 from data.workbook import row_of, usable_lines
 
@@ -24,8 +24,7 @@ ConvertFormat = Literal["json-array", "conversation", "messages", "rows"]
 FORMATS: tuple[ConvertFormat, ...] = get_args(ConvertFormat)
 _WRITE_CHARS = 1 << 20
 
-# A line's cells by field, and where it stands.
-Placed = tuple[Mapping[str, str], str]
+Placed = tuple[KnowledgeSheet, Line]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def convert_workbook(
     placed = _Counted(_placed(choice, notes))
     with partial_file(out) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         if format_name == "json-array":
-            _write_in_blocks(file, _json_array((cells for cells, _ in placed), system))
+            _write_in_blocks(file, _json_array((line.cells for _, line in placed), system))
         else:
             _write_in_blocks(file, _lines(placed, _line_maker(format_name, styles, system)))
         if not placed.num_rows:
@@ -82,7 +81,7 @@ def _placed(choice: WorkbookChoice, notes: list[str]) -> Iterator[Placed]:
             left = None if choice.max_rows is None else choice.max_rows - num_taken
             for line in usable_lines(choice, sheet, notes, left):
                 num_taken += 1
-                yield line.cells, f"{sheet.where}!{sheet.cell(line.number, 'Q')}"
+                yield sheet, line
 
 
 def _json_array(lines: Iterable[Mapping[str, str]], system: str) -> Iterator[str]:
@@ -92,13 +91,13 @@ def _json_array(lines: Iterable[Mapping[str, str]], system: str) -> Iterator[str
         f'{encode_basestring(system)},\n                "input": '
     )
     middle = ',\n                "output": '
-    between = "[\n"
+    tail = "\n            }\n        ]\n    }"
+    before = "[\n" + head
     for cells in lines:
         asked = f"关于`{cells.get('info_1', '')}`的`{cells.get('info_2', '')}`问题,{cells['Q']}?"
-        yield between + head + encode_basestring(asked) + middle
-        yield encode_basestring(cells["A"]) + "\n            }\n        ]\n    }"
-        between = ",\n"
-    yield "[]" if between == "[\n" else "\n]"
+        yield f"{before}{encode_basestring(asked)}{middle}{encode_basestring(cells['A'])}{tail}"
+        before = ",\n" + head
+    yield "\n]"
 
 
 def _line_maker(
@@ -116,8 +115,9 @@ def _line_maker(
 
 def _lines(placed: Iterable[Placed], objects: Callable[[Row], Iterable[object]]) -> Iterator[str]:
     encode = json.JSONEncoder(ensure_ascii=False).encode
-    for cells, source in placed:
-        for made in objects(row_of(cells, source)):
+    for sheet, line in placed:
+        source = f"{sheet.where}!{sheet.cell(line.number, 'Q')}"
+        for made in objects(row_of(line.cells, source)):
             yield encode(made) + "\n"
 
 

@@ -5,9 +5,10 @@ Nothing is left out and nothing judged here; `data.workbook` takes what is usabl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,27 +71,26 @@ class KnowledgeSheet:
 
         A heading, one cell merged over the question and the answer, is no row of knowledge.
         """
-        places = tuple(self.columns.items())
-        for row in self.sheet.rows():
-            if row.number <= self.header_row:
+        names, places = tuple(self.columns), tuple(self.columns.values())
+        pick, width = itemgetter(*places), max(places) + 1
+        nothing: Mapping[str, Mark] = {}
+        for number, texts, row_marks, hidden in self.sheet.rows():
+            if number <= self.header_row:
                 continue
-            texts = row.texts
-            width = len(texts)
-            cells = {name: texts[place] if place < width else "" for name, place in places}
-            marks = _by_field(row, places) if row.marks else {}
-            if marks and self._is_heading(row.number, marks):
-                continue
-            yield Line(row.number, cells, marks, row.hidden)
+            if len(texts) < width:
+                texts = texts + [""] * (width - len(texts))
+            marks = nothing
+            if row_marks:
+                marks = {name: row_marks[place] for name, place in self.columns.items() if place in row_marks}
+                if self._is_heading(number, marks):
+                    continue
+            yield Line(number, dict(zip(names, pick(texts), strict=True)), marks, hidden)
 
     def _is_heading(self, number: int, marks: Mapping[str, Mark]) -> bool:
         question, answer = (marks[name].merged_from if name in marks else "" for name in ("Q", "A"))
         if question and answer:
             return question == answer
         return (answer or question) in {self.cell(number, "Q"), self.cell(number, "A")}
-
-
-def _by_field(row: SheetRow, places: Sequence[tuple[str, int]]) -> dict[str, Mark]:
-    return {name: row.marks[place] for name, place in places if place in row.marks}
 
 
 @dataclass(frozen=True)

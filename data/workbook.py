@@ -102,9 +102,9 @@ def usable_lines(
         if max_lines is not None and num_taken >= max_lines:
             break
         cells = line.cells
-        if not any(text and not text.isspace() for text in cells.values()) and not line.marks:
-            continue
         if not cells["Q"].strip() or not cells["A"].strip():
+            if not any(text and not text.isspace() for text in cells.values()) and not line.marks:
+                continue
             blanks += [_blank(sheet, line, name) for name in REQUIRED if not cells[name].strip()]
             continue
         if line.hidden:

@@ -1,17 +1,20 @@
 """The texts that a .xlsx keeps apart from its sheets, fetched by number.
 
-A large workbook has millions of them, so they are written to an unnamed temporary file, in order, and read back
-through a window: sheets refer to most texts in the order in which they are kept. What is asked for again and again
-(a category's name) stays in memory.
+A large workbook has millions of them, so they are written to an unnamed temporary file, in order and in groups, and
+the groups last used stay in memory: sheets refer to most texts in the order in which they are kept, and to some (a
+category's name) again and again.
 """
 
 from __future__ import annotations
 
+import marshal
 import re
 import tempfile
 import zipfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -22,17 +25,19 @@ from data.sheets.xml_text import TextScanner, element_text, plain_text
 
 # Below this the texts are simply a list.
 _IN_MEMORY_BYTES = 16 << 20
-_WINDOW_BYTES = 1 << 20
-_MOST_REPEATED = 20_000
-_LONGEST_REPEATED_BYTES = 400
+_GROUP = 128
+_GROUPS_KEPT = 512
 
-_PLAIN = re.compile(r"<t(?: xml:space=\"preserve\")?>([^<]*)</t>", re.ASCII)
+_PLAIN = re.compile(r"<si><t(?: xml:space=\"preserve\")?>([^<]*)</t></si>", re.ASCII)
 
 
 class SharedStrings(Protocol):
     """The texts by number, from 0; IndexError where there is none."""
 
     def __getitem__(self, number: int) -> str: ...
+
+    def pick(self, numbers: Iterable[str]) -> list[str]:
+        """Return the texts of several numbers, given as decimal digits."""
 
     def close(self) -> None:
         """Let go of them."""
@@ -53,10 +58,15 @@ def read_shared_strings(path: Path, archive: zipfile.ZipFile, part: str) -> Shar
 
 def _texts(path: Path, archive: zipfile.ZipFile, part: str) -> Iterator[str]:
     longest = limits.MAX_CELL_CHARS + 1
-    for _, inner in TextScanner(path, part, "si", "sst").elements(blocks(archive, part)):
-        found = _PLAIN.fullmatch(inner)
-        text = plain_text(found[1]) if found else element_text(inner)
-        yield text[:longest]
+    scanner = TextScanner(path, part, "si", "sst")
+    for chunk in scanner.chunks(blocks(archive, part)):
+        found = _PLAIN.findall(chunk)
+        if len(found) == chunk.count("<si"):
+            texts: Iterator[str] = map(plain_text, found) if "&" in chunk or "_x" in chunk else iter(found)
+        else:
+            texts = (element_text(inner) for _, inner in scanner.split(chunk))
+        for text in texts:
+            yield text if len(text) < longest else text[:longest]
 
 
 class TextsInMemory:
@@ -68,6 +78,10 @@ class TextsInMemory:
     def __getitem__(self, number: int) -> str:
         return self._texts[number]
 
+    def pick(self, numbers: Iterable[str]) -> list[str]:
+        texts = self._texts
+        return [texts[int(number)] for number in numbers]
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -76,56 +90,50 @@ class _TextsOnDisk:
     def __init__(self, texts: Iterator[str]) -> None:
         self._offsets = array("Q", [0])
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the last reference to it)
-        end = 0
-        kept: list[bytes] = []
-        kept_bytes = 0
-        for text in texts:
-            raw = text.encode("utf-8", "surrogatepass")
-            kept.append(raw)
-            end += len(raw)
-            kept_bytes += len(raw)
-            self._offsets.append(end)
-            if kept_bytes >= _WINDOW_BYTES:
-                self._write(kept)
-                kept, kept_bytes = [], 0
-        self._write(kept)
+        self._num_texts = 0
+        while group := list(islice(texts, _GROUP)):
+            self._num_texts += len(group)
+            # Read back by this process only, from a file that has no name.
+            raw = marshal.dumps(group)
+            self._offsets.append(self._offsets[-1] + len(raw))
+            try:
+                self._file.write(raw)
+            except OSError as error:
+                raise InputError(
+                    f"{tempfile.gettempdir()}: no room for the workbook's texts ({error}); free some, or set TMPDIR "
+                    "to a folder that has room"
+                ) from error
         self._file.flush()
-        self._window = b""
-        self._window_start = 0
-        self._repeated: dict[int, str] = {}
-
-    def _write(self, parts: list[bytes]) -> None:
-        try:
-            self._file.writelines(parts)
-        except OSError as error:
-            raise InputError(
-                f"{tempfile.gettempdir()}: no room for the workbook's texts ({error}); free some, or set TMPDIR to a "
-                "folder that has room"
-            ) from error
+        self._groups: OrderedDict[int, list[str]] = OrderedDict()
 
     def __getitem__(self, number: int) -> str:
-        if (text := self._repeated.get(number)) is not None:
-            return text
-        if number < 0 or number + 1 >= len(self._offsets):
-            raise IndexError(number)
-        start, end = self._offsets[number], self._offsets[number + 1]
-        low = start - self._window_start
-        if low >= 0 and end - self._window_start <= len(self._window):
-            return self._window[low : end - self._window_start].decode("utf-8", "surrogatepass")
-        if self._window and end <= self._window_start:
-            # Behind the window: asked for again, so not what is read once and in order.
-            return self._remember(number, start, end)
-        self._file.seek(start)
-        self._window = self._file.read(max(_WINDOW_BYTES, end - start))
-        self._window_start = start
-        return self._window[: end - start].decode("utf-8", "surrogatepass")
+        place, within = divmod(number, _GROUP)
+        group = self._groups.get(place)
+        if group is None:
+            group = self._read(place)
+        return group[within]
 
-    def _remember(self, number: int, start: int, end: int) -> str:
-        self._file.seek(start)
-        text = self._file.read(end - start).decode("utf-8", "surrogatepass")
-        if end - start <= _LONGEST_REPEATED_BYTES and len(self._repeated) < _MOST_REPEATED:
-            self._repeated[number] = text
-        return text
+    def pick(self, numbers: Iterable[str]) -> list[str]:
+        groups = self._groups
+        found = []
+        for text in numbers:
+            place, within = divmod(int(text), _GROUP)
+            found.append((groups.get(place) or self._read(place))[within])
+        return found
+
+    def _read(self, place: int) -> list[str]:
+        if not 0 <= place < len(self._offsets) - 1:
+            raise IndexError(place * _GROUP)
+        self._file.seek(self._offsets[place])
+        group: list[str] = marshal.loads(self._file.read(self._offsets[place + 1] - self._offsets[place]))
+        self._groups[place] = group
+        if len(self._groups) > _GROUPS_KEPT:
+            # The one that was read first, and the next if that one is in use all the time.
+            oldest, kept = self._groups.popitem(last=False)
+            if oldest == 0:
+                self._groups[oldest] = kept
+                self._groups.popitem(last=False)
+        return group
 
     def close(self) -> None:
         """Remove the temporary file."""

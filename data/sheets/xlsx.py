@@ -155,7 +155,8 @@ class _XlsxSheet:
             raise InputError(
                 f"{self.path}: sheet {self.name!r} is missing from the file; save it from Excel again"
             )
-        filler = Filler(self._merges())
+        merges = self._merges()
+        filler = Filler(merges)
         reader = CellReader(self.path, self.part, self.name, self.shared.get, self.formats)
         scanner = TextScanner(self.path, self.part, "row", "sheetData")
         number = 0
@@ -168,9 +169,11 @@ class _XlsxSheet:
                     f"sheet {self.name!r} has a row {number:,}; Excel's last is {limits.MAX_ROWS:,}",
                 )
             texts, marks = reader.read(number, attributes, inner)
-            filler.fill(number, texts, marks)
+            if merges:
+                filler.fill(number, texts, marks)
             if texts:
-                yield SheetRow(number, texts, marks, _HIDDEN.search(attributes) is not None)
+                hidden = "hidden" in attributes and _HIDDEN.search(attributes) is not None
+                yield SheetRow(number, texts, marks, hidden)
 
     def _merges(self) -> list[Merge]:
         """Find the merged ranges, which the file lists behind its rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError
@@ -16,6 +17,7 @@ from data.sheets.xml_text import attributes_of, element_text, plain_text, rewrit
 _REFERENCE = re.compile(r"([A-Za-z]{1,7})([0-9]{1,7})")
 _VALUE = re.compile(r"<v(?:\s[^>]*)?>([^<]*)</v>")
 _INLINE = re.compile(r"<is(?:\s[^>]*)?>(.*)</is>", re.DOTALL)
+_SHARED_CELL = re.compile(r'<c r="([A-Z]{1,3})[0-9]+"((?: s="[0-9]+")? t="s")><v>[0-9]+</v></c>')
 _FORMULA = re.compile(r"<f[\s/>]")
 # Heads (column, style, type) that a sheet repeats; more would be somebody's malice.
 _MOST_HEADS = 50_000
@@ -29,6 +31,35 @@ _MARKS: Mapping[tuple[Kind, bool, bool], Mark] = {
 
 # Column, cell type, and what shows a number of the cell's style.
 Head = tuple[int, str, Formatter]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A row of nothing but shared texts, as most rows of a sheet are: what matches the next one like it."""
+
+    pattern: re.Pattern[str]
+    columns: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        return self.columns[-1] + 1
+
+    @property
+    def has_gaps(self) -> bool:
+        return self.width > len(self.columns)
+
+
+def _shape_of(inner: str, number: int) -> Shape | None:
+    """Return the shape of a row's inner XML, or None if it is not plainly a list of shared texts."""
+    found = _SHARED_CELL.findall(inner)
+    columns = tuple(column_number(letters) for letters, _ in found)
+    plain = "".join(f'<c r="{letters}{number}"{rest}><v>' for letters, rest in found)
+    if not found or re.sub(r"[0-9]+</v></c>", "", inner) != plain or list(columns) != sorted(set(columns)):
+        return None
+    pattern = "".join(
+        rf'<c r="{letters}[0-9]+"{re.escape(rest)}><v>([0-9]+)</v></c>' for letters, rest in found
+    )
+    return Shape(re.compile(pattern), columns)
 
 
 def column_number(letters: str) -> int:
@@ -57,6 +88,7 @@ class CellReader:
         self._strings: SharedStrings | None = None
         self._formats = formats
         self._heads: dict[str, Head] = {}
+        self._shape: Shape | None = None
 
     def read(self, number: int, attributes: str, inner: str) -> tuple[list[str], dict[int, Mark]]:
         """Return a row's texts by column, "" for a blank cell, and the marks of those that are not just text.
@@ -64,6 +96,8 @@ class CellReader:
         Raises:
             InputError: the row is damaged, or a cell is beyond a limit.
         """
+        if (shape := self._shape) is not None and (match := shape.pattern.fullmatch(inner)) is not None:
+            return self._of_shape(shape, match, number)
         pieces = inner.split("<c ")
         if pieces[0] and not pieces[0].isspace():
             # `<c>`, or a line break in the tag: anything else than programs write.
@@ -73,6 +107,7 @@ class CellReader:
         marks: dict[int, Mark] = {}
         suffix = f'{number}"'
         heads = self._heads
+        num_shared = 0
         for piece in pieces[1:]:
             head, _, body = piece.partition(">")
             # The row's number out, so that a column's heads are alike.
@@ -90,6 +125,7 @@ class CellReader:
                     inline = _INLINE.search(body)
                     raw = element_text(inline[1]) if inline else raw
             if kind == "s" and not formula:
+                num_shared += 1
                 text, mark = (self._shared(raw, number, column) if raw else ""), PLAIN
             else:
                 text, mark = self._shown(kind, raw, formula, show)
@@ -105,7 +141,29 @@ class CellReader:
                     texts.append(text)
                 if mark is not PLAIN:
                     marks[column] = mark
+        if texts and num_shared == len(pieces) - 1 and not marks:
+            self._shape = _shape_of(inner, number)
         return texts, marks
+
+    def _of_shape(self, shape: Shape, match: re.Match[str], number: int) -> tuple[list[str], dict[int, Mark]]:
+        strings = self._strings
+        assert strings is not None, "a shape is learned from a row that was read"
+        try:
+            texts = strings.pick(match.groups())
+        except IndexError:
+            for column, raw in zip(shape.columns, match.groups(), strict=True):
+                self._shared(raw, number, column)
+            raise
+        if max(map(len, texts)) > limits.MAX_CELL_CHARS:
+            column = next(place for place, text in enumerate(texts) if len(text) > limits.MAX_CELL_CHARS)
+            raise self._too_long(number, shape.columns[column])
+        if shape.has_gaps:
+            found, texts = texts, [""] * shape.width
+            for column, text in zip(shape.columns, found, strict=True):
+                texts[column] = text
+        while texts and not texts[-1]:
+            texts.pop()
+        return texts, {}
 
     def _head(self, head: str, number: int, next_column: int) -> Head:
         attributes = attributes_of(head.removesuffix("/"))

@@ -48,6 +48,34 @@ class TextScanner:
         Raises:
             InputError: the part is not XML, ends early, declares entities, or an element is beyond a limit.
         """
+        for text in self.chunks(content):
+            yield from self.split(text)
+
+    def split(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yield (attributes, inner XML) of each element of a chunk.
+
+        Raises:
+            InputError: the tags do not match.
+        """
+        start_tag = f"<{self._tag}"
+        *whole, behind = text.split(f"</{self._tag}>")
+        for piece in whole:
+            place = piece.rfind(start_tag)
+            close = piece.find(">", place)
+            if place < 0 or close < 0:
+                raise self._damaged(f"<{self._tag}> ends where none began")
+            if place and start_tag in piece[:place]:
+                yield from self._empty_ones(piece[:place])
+            yield piece[place + len(start_tag) : close], piece[close + 1 :]
+        if start_tag in behind:
+            yield from self._empty_ones(behind)
+
+    def chunks(self, content: Iterable[bytes]) -> Iterator[str]:
+        """Yield the part in the plain form, cut behind elements: each chunk has whole ones, and what is between.
+
+        Raises:
+            InputError: as for `elements`.
+        """
         remaining = iter(content)
         first = next(remaining, b"")
         if not self._is_plain_start(first):
@@ -55,23 +83,17 @@ class TextScanner:
             return
         decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
         text = _DECLARATION.sub("", self._decoded(decoder, first), count=1)
-        start_tag, end_tag, end = f"<{self._tag}", f"</{self._tag}>", f"</{self._container}>"
+        end_tag, end = f"</{self._tag}>", f"</{self._container}>"
         while True:
             if "<!" in text or "<?" in text:
                 opening = "" if f"<{self._container}" in text else f"<{self._container}>"
                 yield from self._by_expat([(opening + text).encode()], self._encoded(decoder, remaining))
                 return
-            *whole, text = text.split(end_tag)
-            for piece in whole:
-                place = piece.rfind(start_tag)
-                close = piece.find(">", place)
-                if place < 0 or close < 0:
-                    raise self._damaged(f"<{self._tag}> ends where none began")
-                if place and start_tag in piece[:place]:
-                    yield from self._empty_ones(piece[:place])
-                yield piece[place + len(start_tag) : close], piece[close + 1 :]
+            whole, last_end, text = text.rpartition(end_tag)
+            if last_end:
+                yield whole + last_end
             if end in text:
-                yield from self._empty_ones(text[: text.find(end)])
+                yield text[: text.find(end)]
                 return
             if len(text) > limits.MAX_ROW_CHARS:
                 raise limits.beyond(
@@ -106,11 +128,12 @@ class TextScanner:
         for found in re.finditer(rf"<{self._tag}((?:\s[^>]*)?)/>", text):
             yield found[1], ""
 
-    def _by_expat(self, first: list[bytes], remaining: Iterator[bytes]) -> Iterator[tuple[str, str]]:
+    def _by_expat(self, first: list[bytes], remaining: Iterator[bytes]) -> Iterator[str]:
         rewriter = _Rewriter(self._path, self._part, self._tag, self._container)
         for blocks in (first, remaining):
             for block in blocks:
-                yield from rewriter.feed(block)
+                for attributes, inner in rewriter.feed(block):
+                    yield f"<{self._tag}{attributes}>{inner}</{self._tag}>"
                 if rewriter.ended:
                     return
         raise self._damaged("it ends early")
