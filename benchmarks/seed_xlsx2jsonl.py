@@ -1,4 +1,4 @@
-"""The seed tutorial's data/xlsx2jsonl.py as it stands there, but for its two paths: what `bench workbook` compares with.
+"""The seed tutorial's data/xlsx2jsonl.py as it stands there, but for its two paths: for comparison.
 
 python benchmarks/seed_xlsx2jsonl.py WORKBOOK.xlsx OUT.jsonl
 """

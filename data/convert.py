@@ -7,7 +7,7 @@ ids, held-out questions and a split is `data.prepare`'s work.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -51,40 +51,34 @@ def convert_workbook(
         InputError: the workbook cannot be read, or a Q or A is blank and `choice.skip_empty` is not set.
     """
     notes: list[str] = []
-    placed = _Counted(_placed(choice, notes))
+    taken = _Taken()
+    placed = _placed(choice, taken, notes)
     with partial_file(out) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         if format_name == "json-array":
-            _write_in_blocks(file, _json_array((line.cells for _, line in placed), system))
+            _write_in_blocks(file, _json_array(placed, system))
         else:
             _write_in_blocks(file, _lines(placed, _line_maker(format_name, styles, system)))
-        if not placed.num_rows:
+        if not taken.num_rows:
             raise InputError(f"{choice.path}: no rows below the header; add rows or pass --sheet")
-    return Converted(placed.num_rows, tuple(notes))
+    return Converted(taken.num_rows, tuple(notes))
 
 
-class _Counted:
-    def __init__(self, items: Iterable[Placed]) -> None:
-        self._items = items
-        self.num_rows = 0
-
-    def __iter__(self) -> Iterator[Placed]:
-        for item in self._items:
-            self.num_rows += 1
-            yield item
+@dataclass
+class _Taken:
+    num_rows: int = 0
 
 
-def _placed(choice: WorkbookChoice, notes: list[str]) -> Iterator[Placed]:
-    num_taken = 0
+def _placed(choice: WorkbookChoice, taken: _Taken, notes: list[str]) -> Iterator[Placed]:
     with open_knowledge(choice) as book:
         notes += book.notes
         for sheet in book.sheets:
-            left = None if choice.max_rows is None else choice.max_rows - num_taken
+            left = None if choice.max_rows is None else choice.max_rows - taken.num_rows
             for line in usable_lines(choice, sheet, notes, left):
-                num_taken += 1
+                taken.num_rows += 1
                 yield sheet, line
 
 
-def _json_array(lines: Iterable[Mapping[str, str]], system: str) -> Iterator[str]:
+def _json_array(placed: Iterable[Placed], system: str) -> Iterator[str]:
     """Yield the pieces of json.dump(..., indent=4, ensure_ascii=False) of the seed's conversations."""
     head = (
         '    {\n        "conversation": [\n            {\n                "system": '
@@ -93,7 +87,8 @@ def _json_array(lines: Iterable[Mapping[str, str]], system: str) -> Iterator[str
     middle = ',\n                "output": '
     tail = "\n            }\n        ]\n    }"
     before = "[\n" + head
-    for cells in lines:
+    for _, line in placed:
+        cells = line.cells
         asked = f"关于`{cells.get('info_1', '')}`的`{cells.get('info_2', '')}`问题,{cells['Q']}?"
         yield f"{before}{encode_basestring(asked)}{middle}{encode_basestring(cells['A'])}{tail}"
         before = ",\n" + head

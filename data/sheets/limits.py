@@ -28,7 +28,9 @@ MAX_PART_BYTES = 8 << 30
 # The small parts (workbook, styles, relations) are held in memory.
 MAX_SMALL_PART_BYTES = 64 << 20
 # One row's XML; 16,384 cells of ordinary text stay below.
-MAX_ROW_CHARS = 32 << 20
+MAX_ROW_CHARS = 8 << 20
+# A merged range fills so many columns at most.
+MAX_MERGED_COLUMNS = 64
 # An old .xls is held in memory; the format itself ends at 65,536 rows.
 MAX_XLS_BYTES = 256 << 20
 

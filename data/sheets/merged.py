@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data.sheets import limits
 from data.sheets.model import PLAIN, Mark, cell_name
 
 
@@ -16,6 +17,15 @@ class Merge:
     last_row: int
     first_column: int
     last_column: int
+
+    def overlaps(self, other: Merge) -> bool:
+        """Say whether a cell is in both."""
+        return (
+            self.first_row <= other.last_row
+            and other.first_row <= self.last_row
+            and self.first_column <= other.last_column
+            and other.first_column <= self.last_column
+        )
 
 
 class Filler:
@@ -35,6 +45,9 @@ class Filler:
             column = merge.first_column
             if merge.first_row < number or column >= len(texts) or not texts[column]:
                 continue
+            if any(merge.overlaps(other) for other, _, _ in self._open):
+                # Excel writes none; the first one counts.
+                continue
             kind = marks.get(column, PLAIN).kind
             mark = Mark(kind, merged_from=cell_name(number, column))
             self._open.append((merge, texts[column], mark))
@@ -45,7 +58,8 @@ class Filler:
             return
         for merge, text, mark in self._open:
             first = merge.first_column + (number == merge.first_row)
-            for column in range(first, merge.last_column + 1):
+            last = min(merge.last_column, merge.first_column + limits.MAX_MERGED_COLUMNS - 1)
+            for column in range(first, last + 1):
                 if column >= len(texts):
                     texts.extend([""] * (column + 1 - len(texts)))
                 if not texts[column]:

@@ -51,6 +51,8 @@ def built_in_code(number: int) -> str:
 
 def formatter(code: str, *, from_1904: bool = False) -> Formatter:
     """Return what shows a cell's stored number through `code`; `from_1904` counts days from there (old Macs)."""
+    if code.strip().lower() in ("", "general", "@"):
+        return general
     sections = [_tokens(section) for section in _sections(code)]
     if any(kind == "date" for kind, _ in sections[0]):
         tokens = _with_minutes(sections[0])

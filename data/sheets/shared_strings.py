@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +27,7 @@ from data.sheets.xml_text import TextScanner, element_text, plain_text
 _IN_MEMORY_BYTES = 16 << 20
 _GROUP = 128
 _GROUPS_KEPT = 512
+_WIDEST_WINDOW = 8
 
 _PLAIN = re.compile(r"<si><t(?: xml:space=\"preserve\")?>([^<]*)</t></si>", re.ASCII)
 
@@ -36,8 +37,8 @@ class SharedStrings(Protocol):
 
     def __getitem__(self, number: int) -> str: ...
 
-    def pick(self, numbers: Iterable[str]) -> list[str]:
-        """Return the texts of several numbers, given as decimal digits."""
+    def pick(self, numbers: Sequence[int]) -> list[str]:
+        """Return the texts of several numbers, none of them negative."""
 
     def close(self) -> None:
         """Let go of them."""
@@ -78,9 +79,8 @@ class TextsInMemory:
     def __getitem__(self, number: int) -> str:
         return self._texts[number]
 
-    def pick(self, numbers: Iterable[str]) -> list[str]:
-        texts = self._texts
-        return [texts[int(number)] for number in numbers]
+    def pick(self, numbers: Sequence[int]) -> list[str]:
+        return list(map(self._texts.__getitem__, numbers))
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -113,13 +113,16 @@ class _TextsOnDisk:
             group = self._read(place)
         return group[within]
 
-    def pick(self, numbers: Iterable[str]) -> list[str]:
-        groups = self._groups
-        found = []
-        for text in numbers:
-            place, within = divmod(int(text), _GROUP)
-            found.append((groups.get(place) or self._read(place))[within])
-        return found
+    def pick(self, numbers: Sequence[int]) -> list[str]:
+        low, high = min(numbers) // _GROUP, max(numbers) // _GROUP
+        if (high - low) * _GROUP > _WIDEST_WINDOW * len(numbers):
+            return [self[number] for number in numbers]
+        # Close together: the groups that hold them as one list.
+        window: list[str] = []
+        for place in range(low, high + 1):
+            window += self._groups.get(place) or self._read(place)
+        first = low * _GROUP
+        return [window[number - first] for number in numbers]
 
     def _read(self, place: int) -> list[str]:
         if not 0 <= place < len(self._offsets) - 1:

@@ -48,10 +48,7 @@ def open_xls(path: Path, closing: ExitStack) -> SheetFile:
     closing.callback(book.release_resources)
     return SheetFile(
         "xls",
-        tuple(
-            _XlsSheet(path, book, place, name, _STATES[min(book.sheet_visibility[place], 2)])
-            for place, name in enumerate(book.sheet_names())
-        ),
+        tuple(_XlsSheet(path, book, place, name) for place, name in enumerate(book.sheet_names())),
     )
 
 
@@ -65,13 +62,14 @@ class _XlsSheet:
     book: Any
     place: int
     name: str
-    state: State
+
+    @property
+    def state(self) -> State:
+        state: State = _STATES[min(int(self._sheet().visibility), 2)]
+        return state
 
     def rows(self) -> Iterator[SheetRow]:
-        try:
-            sheet = self.book.sheet_by_index(self.place)
-        except Exception as error:  # xlrd reads damaged files into any exception
-            raise _damaged(self.path, error) from error
+        sheet = self._sheet()
         filler = Filler(
             [Merge(top + 1, bottom, left, right - 1) for top, bottom, left, right in sheet.merged_cells]
         )
@@ -94,6 +92,12 @@ class _XlsSheet:
             if texts:
                 info = sheet.rowinfo_map.get(index)
                 yield SheetRow(index + 1, texts, marks, bool(info is not None and info.hidden))
+
+    def _sheet(self) -> Any:
+        try:
+            return self.book.sheet_by_index(self.place)
+        except Exception as error:  # xlrd reads damaged files into any exception
+            raise _damaged(self.path, error) from error
 
     def _shown(self, cell: Any) -> Shown:
         import xlrd

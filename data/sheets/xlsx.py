@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from data.errors import InputError
 from data.sheets import limits
 from data.sheets.archive import blocks, local_name, opened_archive, small_part
 from data.sheets.merged import Filler, Merge
-from data.sheets.model import SheetFile, SheetRow, State
+from data.sheets.model import Mark, SheetFile, SheetRow, State
 from data.sheets.number_format import Formatter, built_in_code, formatter, general
+from data.sheets.row_shape import column_number
 from data.sheets.shared_strings import SharedStrings, TextsInMemory, read_shared_strings
-from data.sheets.xlsx_cells import CellReader, column_number
+from data.sheets.xlsx_cells import CellReader
 from data.sheets.xml_text import TextScanner
 
 _ROW_NUMBER = re.compile(r"(?:^|\s)r=[\"']([0-9]{1,9})[\"']")
@@ -27,6 +28,7 @@ _END_OF_ROWS = re.compile(rb"</(?:[\w.-]+:)?sheetData\s*>|<(?:[\w.-]+:)?sheetDat
 _MERGE = re.compile(
     rb"<(?:[\w.-]+:)?mergeCell\s[^>]*?ref\s*=\s*[\"']([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})"
 )
+_NO_MARKS: Mapping[int, Mark] = {}
 _STATES: dict[str, State] = {"hidden": "hidden", "veryHidden": "very hidden"}
 
 
@@ -160,20 +162,23 @@ class _XlsxSheet:
         reader = CellReader(self.path, self.part, self.name, self.shared.get, self.formats)
         scanner = TextScanner(self.path, self.part, "row", "sheetData")
         number = 0
-        for attributes, inner in scanner.elements(blocks(self.archive, self.part)):
-            found = _ROW_NUMBER.search(attributes)
-            number = int(found[1]) if found else number + 1
-            if number > limits.MAX_ROWS:
-                raise limits.beyond(
-                    self.path,
-                    f"sheet {self.name!r} has a row {number:,}; Excel's last is {limits.MAX_ROWS:,}",
-                )
-            texts, marks = reader.read(number, attributes, inner)
-            if merges:
+        for chunk in scanner.chunks(blocks(self.archive, self.part)):
+            if not merges and (alike := reader.read_alike(chunk)) is not None:
+                for number, texts in alike:
+                    yield SheetRow(number, texts, _NO_MARKS, False)
+                continue
+            for attributes, inner in scanner.split(chunk):
+                found = _ROW_NUMBER.search(attributes)
+                number = int(found[1]) if found else number + 1
+                if number > limits.MAX_ROWS:
+                    raise limits.beyond(
+                        self.path,
+                        f"sheet {self.name!r} has a row {number:,}; Excel's last is {limits.MAX_ROWS:,}",
+                    )
+                texts, marks = reader.read(number, attributes, inner)
                 filler.fill(number, texts, marks)
-            if texts:
-                hidden = "hidden" in attributes and _HIDDEN.search(attributes) is not None
-                yield SheetRow(number, texts, marks, hidden)
+                if texts:
+                    yield SheetRow(number, texts, marks, _HIDDEN.search(attributes) is not None)
 
     def _merges(self) -> list[Merge]:
         """Find the merged ranges, which the file lists behind its rows."""

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError
 from data.sheets import limits
 from data.sheets.model import PLAIN, Kind, Mark, cell_name
 from data.sheets.number_format import Formatter, general
+from data.sheets.row_shape import Shape, column_number, shape_of
 from data.sheets.shared_strings import SharedStrings
 from data.sheets.xml_text import attributes_of, element_text, plain_text, rewritten
 
 _REFERENCE = re.compile(r"([A-Za-z]{1,7})([0-9]{1,7})")
 _VALUE = re.compile(r"<v(?:\s[^>]*)?>([^<]*)</v>")
 _INLINE = re.compile(r"<is(?:\s[^>]*)?>(.*)</is>", re.DOTALL)
-_SHARED_CELL = re.compile(r'<c r="([A-Z]{1,3})[0-9]+"((?: s="[0-9]+")? t="s")><v>[0-9]+</v></c>')
 _FORMULA = re.compile(r"<f[\s/>]")
+# A row of more cells, or a sheet of more kinds of rows, is read cell by cell.
+_WIDEST_SHAPE = 32
+_MOST_SHAPES = 100
 # Heads (column, style, type) that a sheet repeats; more would be somebody's malice.
 _MOST_HEADS = 50_000
 
@@ -31,43 +33,6 @@ _MARKS: Mapping[tuple[Kind, bool, bool], Mark] = {
 
 # Column, cell type, and what shows a number of the cell's style.
 Head = tuple[int, str, Formatter]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A row of nothing but shared texts, as most rows of a sheet are: what matches the next one like it."""
-
-    pattern: re.Pattern[str]
-    columns: tuple[int, ...]
-
-    @property
-    def width(self) -> int:
-        return self.columns[-1] + 1
-
-    @property
-    def has_gaps(self) -> bool:
-        return self.width > len(self.columns)
-
-
-def _shape_of(inner: str, number: int) -> Shape | None:
-    """Return the shape of a row's inner XML, or None if it is not plainly a list of shared texts."""
-    found = _SHARED_CELL.findall(inner)
-    columns = tuple(column_number(letters) for letters, _ in found)
-    plain = "".join(f'<c r="{letters}{number}"{rest}><v>' for letters, rest in found)
-    if not found or re.sub(r"[0-9]+</v></c>", "", inner) != plain or list(columns) != sorted(set(columns)):
-        return None
-    pattern = "".join(
-        rf'<c r="{letters}[0-9]+"{re.escape(rest)}><v>([0-9]+)</v></c>' for letters, rest in found
-    )
-    return Shape(re.compile(pattern), columns)
-
-
-def column_number(letters: str) -> int:
-    """Return the 0-based column of its letters: A is 0, AA is 26."""
-    number = 0
-    for letter in letters.upper():
-        number = number * 26 + ord(letter) - 64
-    return number - 1
 
 
 class CellReader:
@@ -89,6 +54,7 @@ class CellReader:
         self._formats = formats
         self._heads: dict[str, Head] = {}
         self._shape: Shape | None = None
+        self._num_shapes = 0
 
     def read(self, number: int, attributes: str, inner: str) -> tuple[list[str], dict[int, Mark]]:
         """Return a row's texts by column, "" for a blank cell, and the marks of those that are not just text.
@@ -96,10 +62,13 @@ class CellReader:
         Raises:
             InputError: the row is damaged, or a cell is beyond a limit.
         """
-        if (shape := self._shape) is not None and (match := shape.pattern.fullmatch(inner)) is not None:
+        if (shape := self._shape) is not None and (match := shape.cells.fullmatch(inner)) is not None:
             return self._of_shape(shape, match, number)
+        num_cells = inner.count("<c")
+        if num_cells > limits.MAX_COLUMNS:
+            raise self._too_far(num_cells - 1)
         pieces = inner.split("<c ")
-        if pieces[0] and not pieces[0].isspace():
+        if len(pieces) != num_cells + 1 or (pieces[0] and not pieces[0].isspace()):
             # `<c>`, or a line break in the tag: anything else than programs write.
             _, inner = rewritten(self._path, self._part, "row", attributes, inner)
             pieces = inner.split("<c ")
@@ -108,11 +77,12 @@ class CellReader:
         suffix = f'{number}"'
         heads = self._heads
         num_shared = 0
+        column = -1
         for piece in pieces[1:]:
             head, _, body = piece.partition(">")
             # The row's number out, so that a column's heads are alike.
             known = heads.get(head.replace(suffix, '"', 1)) if head.startswith('r="') else None
-            column, kind, show = known or self._head(head, number, len(texts))
+            column, kind, show = known or self._head(head, number, column + 1)
             if body.startswith("<v>") and body.endswith("</v></c>"):
                 raw, formula = body[3:-8], False
                 if "<" in raw:
@@ -141,28 +111,33 @@ class CellReader:
                     texts.append(text)
                 if mark is not PLAIN:
                     marks[column] = mark
-        if texts and num_shared == len(pieces) - 1 and not marks:
-            self._shape = _shape_of(inner, number)
+        if (
+            num_shared == len(pieces) - 1
+            and 0 < num_shared <= _WIDEST_SHAPE
+            and self._num_shapes < _MOST_SHAPES
+        ):
+            self._num_shapes += 1
+            self._shape = shape_of(inner, number)
         return texts, marks
 
+    def read_alike(self, chunk: str) -> list[tuple[int, list[str]]] | None:
+        """Return number and texts of all rows of a chunk that are alike: shared texts only, like the last one read.
+
+        None if some are not, or anything about them has to be told: `read` does, row by row.
+        """
+        if self._shape is None or self._strings is None:
+            return None
+        return self._shape.rows_of(chunk, self._strings)
+
     def _of_shape(self, shape: Shape, match: re.Match[str], number: int) -> tuple[list[str], dict[int, Mark]]:
-        strings = self._strings
-        assert strings is not None, "a shape is learned from a row that was read"
-        try:
-            texts = strings.pick(match.groups())
-        except IndexError:
-            for column, raw in zip(shape.columns, match.groups(), strict=True):
-                self._shared(raw, number, column)
-            raise
-        if max(map(len, texts)) > limits.MAX_CELL_CHARS:
-            column = next(place for place, text in enumerate(texts) if len(text) > limits.MAX_CELL_CHARS)
-            raise self._too_long(number, shape.columns[column])
-        if shape.has_gaps:
-            found, texts = texts, [""] * shape.width
-            for column, text in zip(shape.columns, found, strict=True):
-                texts[column] = text
-        while texts and not texts[-1]:
-            texts.pop()
+        texts: list[str] = []
+        for column, raw in zip(shape.columns, match.groups(), strict=True):
+            text = self._shared(raw, number, column)
+            if len(text) > limits.MAX_CELL_CHARS:
+                raise self._too_long(number, column)
+            if text:
+                texts.extend([""] * (column - len(texts)))
+                texts.append(text)
         return texts, {}
 
     def _head(self, head: str, number: int, next_column: int) -> Head:
@@ -176,12 +151,7 @@ class CellReader:
                 raise self._damaged(f"row {number}: a cell is called {reference[:40]!r}")
             column = column_number(match[1])
         if column >= limits.MAX_COLUMNS:
-            raise limits.beyond(
-                self._path,
-                f"sheet {self._sheet!r} has a cell in column {column + 1:,}; Excel's last is "
-                f"{limits.MAX_COLUMNS:,} (XFD)",
-                "save it from Excel again",
-            )
+            raise self._too_far(column)
         style = attributes.get("s", "0")
         place = int(style) if style.isdecimal() else 0
         show = self._formats[place] if place < len(self._formats) else general
@@ -241,6 +211,13 @@ class CellReader:
             f"cell {cell_name(number, column)} of {self._sheet!r} holds more than the {limits.MAX_CELL_CHARS:,} "
             "characters that a cell can",
             "shorten the cell",
+        )
+
+    def _too_far(self, column: int) -> InputError:
+        return limits.beyond(
+            self._path,
+            f"sheet {self._sheet!r} has a cell in column {column + 1:,}; Excel's last is {limits.MAX_COLUMNS:,} (XFD)",
+            "save it from Excel again",
         )
 
     def _damaged(self, why: str) -> InputError:

@@ -125,8 +125,11 @@ class TextScanner:
             yield self._decoded(decoder, block).encode()
 
     def _empty_ones(self, text: str) -> Iterator[tuple[str, str]]:
-        for found in re.finditer(rf"<{self._tag}((?:\s[^>]*)?)/>", text):
-            yield found[1], ""
+        found = re.findall(rf"<{self._tag}((?:\s[^>]*)?)/>", text)
+        if len(found) != text.count(f"<{self._tag}"):
+            raise self._damaged(f"a <{self._tag}> has no end")
+        for attributes in found:
+            yield attributes, ""
 
     def _by_expat(self, first: list[bytes], remaining: Iterator[bytes]) -> Iterator[str]:
         rewriter = _Rewriter(self._path, self._part, self._tag, self._container)

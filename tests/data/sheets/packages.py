@@ -36,7 +36,8 @@ def package(
     parts: dict[str, str | bytes] = {
         "_rels/.rels": relations(("officeDocument", "xl/workbook.xml")),
         "xl/workbook.xml": workbook
-        or f'<workbook {_MAIN} xmlns:r="{_OFFICE}"><sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        or f'<workbook {_MAIN} xmlns:r="{_OFFICE}"><sheets>'
+        '<sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>',
         "xl/_rels/workbook.xml.rels": relations(
             ("worksheet", "worksheets/sheet1.xml"),
             ("sharedStrings", "sharedStrings.xml"),

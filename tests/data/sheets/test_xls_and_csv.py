@@ -24,7 +24,7 @@ def test_an_old_xls_reads_like_an_xlsx(tmp_path: Path) -> None:
     date = xlwt.easyxf(num_format_str="yyyy-mm-dd")
     for number, values in enumerate(LINES):
         for column, value in enumerate(values):
-            if value:
+            if value and (number, column) != (1, 0):
                 sheet.write(number, column, value)
     sheet.write(3, 2, datetime.date(2026, 1, 2), date)
     sheet.write(3, 3, 12.0)

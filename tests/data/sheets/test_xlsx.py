@@ -97,7 +97,8 @@ def test_merged_cells_are_filled_and_hidden_rows_and_sheets_told(tmp_path: Path)
 
 
 def test_rows_and_cells_without_names_count_on(tmp_path: Path) -> None:
-    sheet = "<row><c t='inlineStr'><is><t>a</t></is></c><c><v>1</v></c></row><row r='5'/><row><c r='C6'><v>2</v></c></row>"
+    first = "<row><c t='inlineStr'><is><t>a</t></is></c><c><v>1</v></c></row>"
+    sheet = first + "<row r='5'/><row><c r='C6'><v>2</v></c></row>"
     assert texts(package(tmp_path / "k.xlsx", sheet)) == {"A1": "a", "B1": "1", "C6": "2"}
 
 
