@@ -107,7 +107,8 @@ class Grounder:
         rows = tuple(hit.row for hit in hits)
         best = max((hit.score for hit in hits), default=None)
         nearest = [hits.index(hit) for hit in found.hits[: found.num_best]]
-        refused = best is None or (self._refuse_below is not None and best < self._refuse_below)
+        weak = best is not None and self._refuse_below is not None and best < self._refuse_below
+        refused = best is None or weak or found.is_doubtful
         return Grounding(
             rows=rows,
             scores=tuple(hit.score for hit in hits),
