@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,8 +82,8 @@ def load_calibration(path: Path) -> Calibration:
 
 def _threshold(scores: Sequence[float], rate: float) -> float | None:
     """Return the smallest of `scores` (ascending) that a new one of their kind exceeds with probability <= rate."""
-    # The +1 stands for the new one, which is as likely as any to be the highest.
-    place = math.ceil((len(scores) + 1) * (1 - rate))
+    # The +1 stands for the new one, which is as likely as any to be the highest; 1 - 0.98 is a little over 0.02.
+    place = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
     return scores[place - 1] if 1 <= place <= len(scores) else None
 
 
@@ -107,25 +107,64 @@ def calibrate(
     L2-normalised.
     """
     usual_terms = _usual_terms(rows)
-    topics = Topics(rows, vectors)
-    own, row_left_out, topic_left_out = [], [], []
-    for place, vector in zip(asked, asked_vectors, strict=True):
-        question = rows[place].question
-        share = lexical_share(question, usual_terms)
-        scores = vectors @ vector + lexical.gain * share * lexical.scores(question)
-        own.append(float(scores.max()))
-        if len(rows) > 1:
-            scores[place] = -np.inf
-            row_left_out.append(float(scores.max()))
-        scores[topics.of(place)] = -np.inf
-        if np.isfinite(best := float(scores.max())):
-            topic_left_out.append(best)
-    return Calibration(usual_terms, *(tuple(sorted(part)) for part in (own, row_left_out, topic_left_out)))
+    leaving_out = LeavingOut(rows, vectors, lexical, usual_terms)
+    answers = [
+        leaving_out.ask(rows[place].question, vector, place)
+        for place, vector in zip(asked, asked_vectors, strict=True)
+    ]
+    return Calibration(
+        usual_terms,
+        own=_ascending(each.own for each in answers),
+        row_left_out=_ascending(each.row_left_out for each in answers),
+        topic_left_out=_ascending(each.topic_left_out for each in answers),
+    )
+
+
+def _ascending(scores: Iterable[float]) -> tuple[float, ...]:
+    return tuple(sorted(filter(math.isfinite, scores)))
 
 
 def _usual_terms(rows: Sequence[Row]) -> float:
     some = rows[:: max(1, len(rows) // _MOST_FOR_LENGTH)]
     return max(1.0, float(np.median([len(set(terms(row.question))) for row in some])))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The evidence for an answer with all rows there, without the right one, and without its topic; -inf: no row."""
+
+    own: float
+    row_left_out: float
+    topic_left_out: float
+
+
+class LeavingOut:
+    """Scores questions against the rows, some of which are left out; the score is that of rag.evidence."""
+
+    def __init__(
+        self, rows: Sequence[Row], vectors: NDArray[np.float32], lexical: LexicalStage, usual_terms: float
+    ) -> None:
+        self._vectors = vectors
+        self._lexical = lexical
+        self._usual_terms = usual_terms
+        self._topics = Topics(rows, vectors)
+
+    def best(self, question: str, vector: NDArray[np.float32]) -> float:
+        """Return the score with all rows there; `vector` (dims,) is the question's."""
+        return float(self._scores(question, vector).max())
+
+    def ask(self, question: str, vector: NDArray[np.float32], place: int) -> LeftOut:
+        """Return the scores of a question that the row at `place` answers."""
+        scores = self._scores(question, vector)
+        own = float(scores.max())
+        scores[place] = -np.inf
+        row_left_out = float(scores.max())
+        scores[self._topics.of(place)] = -np.inf
+        return LeftOut(own, row_left_out, float(scores.max()))
+
+    def _scores(self, question: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        gain = self._lexical.gain * lexical_share(question, self._usual_terms)
+        return np.asarray(self._vectors @ vector + gain * self._lexical.scores(question), np.float32)
 
 
 class Topics:

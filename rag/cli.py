@@ -16,6 +16,7 @@ from data.held_out import questions_from_file
 from data.models.config import ModelsConfig
 from data.records import HeldOutQuestion, read_records
 from data.workspace import Run, open_workspace
+from rag.cli_calibrate import calibrate
 from rag.cli_versions import print_build, rollback, versions
 from rag.config import IndexSection, RetrieveSection
 
@@ -42,6 +43,7 @@ def root() -> None:
 
 app.command()(versions)
 app.command()(rollback)
+app.command()(calibrate)
 
 
 @app.command()

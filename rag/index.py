@@ -175,7 +175,8 @@ def _fill(
         index / CACHE, inputs["embedding"], embedding_folder, settings, embeddings
     ) as embedder:
         vectors, num_embedded = _row_vectors(rows, embedder, settings)
-        asked_vectors, _ = embedder.embed([rows[place].question for place in asked], "query")
+        questions = [rows[place].question for place in asked]
+        asked_vectors = embedder.embed(questions, "query")[0] if asked else vectors[:0]
     np.save(folder / VECTORS, vectors, allow_pickle=False)
     write_lexical(folder / LEXICAL, rows, settings.question_weight, base and base / LEXICAL, same)
     write_coverage(folder / COVERAGE, rows)

@@ -71,6 +71,16 @@ class KnowledgeIndex:
         return tuple(self._rows.values())
 
     @property
+    def folder(self) -> Path:
+        """The version's folder (rag.index says what is in it); not to be changed."""
+        return self._held.folder
+
+    @property
+    def lexical_gain(self) -> float:
+        """What a BM25 score of 1 is worth on the scale of a cosine."""
+        return next(stage.gain for stage in self._stages if stage.name == "lexical")
+
+    @property
     def num_rows(self) -> int:
         """How many rows there are."""
         return len(self._rows)
