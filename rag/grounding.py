@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from data.records import Row
 from rag.answers import related
+from rag.filters import RowFilter
 from rag.prompts import wording_for
 from rag.stages import Search
 
@@ -33,7 +34,7 @@ class Searcher(Protocol):
     @property
     def version(self) -> str: ...
 
-    def search(self, question: str, top_k: int) -> Search: ...
+    def search(self, question: str, top_k: int, only: RowFilter | None = None) -> Search: ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Grounding:
         quotable: The place in `rows` of the nearest one, if it may be quoted should the engine's answer have no
             source among the rows.
         rival: The place of the second nearest, where its score says as much for it as for the nearest.
+        verbatim: The place of the row whose answer is to be given as it stands; the engine is not asked.
     """
 
     rows: tuple[Row, ...]
@@ -60,6 +62,7 @@ class Grounding:
     refusal: str | None
     quotable: int | None = None
     rival: int | None = None
+    verbatim: int | None = None
 
 
 class Grounder:
@@ -88,21 +91,22 @@ class Grounder:
         self._refuse_below = refuse_below
         self._quote_unsupported = quote_unsupported
 
-    def ground(self, messages: Sequence[Mapping[str, Any]]) -> Grounding:
-        """Find rows for the last user message and build what to ask the engine.
+    def ground(self, messages: Sequence[Mapping[str, Any]], only: RowFilter | None = None) -> Grounding:
+        """Find rows for the last user message and build what to ask the engine; `only` limits the rows.
 
         A short message that refers back ("那饮食方面呢？") is searched together with the user message before it.
         System messages of the client are kept, after the fixed rules.
 
         Raises:
             ValueError: no user message has text.
+            InputError: `only` leaves no row.
         """
         asked = [text_of(message) for message in messages if message.get("role") == "user"]
         if not asked or not asked[-1].strip():
             raise ValueError("no user message with text to ground an answer in")
         question = asked[-1]
         searched = search_text(asked)
-        found = self._index.search(searched, self._top_k)
+        found = self._index.search(searched, self._top_k, only)
         hits = sorted(found.hits, key=lambda hit: hit.row.row_id)
         rows = tuple(hit.row for hit in hits)
         best = max((hit.score for hit in hits), default=None)
@@ -118,6 +122,7 @@ class Grounder:
             refusal=wording_for(question).refusal if refused else None,
             quotable=self._quotable(searched, rows, nearest),
             rival=nearest[1] if len(nearest) > 1 else None,
+            verbatim=nearest[0] if found.is_verbatim and nearest else None,
         )
 
     def _quotable(self, asked: str, rows: Sequence[Row], nearest: Sequence[int]) -> int | None:

@@ -21,6 +21,7 @@ from rag.calibration import load_calibration
 from rag.config import IndexSection, RetrieveSection
 from rag.coverage import open_coverage
 from rag.embedding import SentenceEmbeddings, load_embeddings
+from rag.filters import Parts, RowFilter
 from rag.fusion import Fused, Rankings, fuse_ranks, fuse_scores
 from rag.index import CALIBRATION, CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS
 from rag.judgement import Judge
@@ -60,6 +61,7 @@ class KnowledgeIndex:
         self._judge = judge
         self._tie = tie
         self._rows = {row.row_id: row for row in rows}
+        self._parts = Parts(rows)
         self._embeddings = embeddings
         self._dense = dense
         self._stages: tuple[Stage, ...] = (dense, *others)
@@ -90,17 +92,21 @@ class KnowledgeIndex:
         """The names of the stages, as in `Hit.ranks`."""
         return tuple(stage.name for stage in self._stages)
 
-    def search(self, question: str, top_k: int | None = None) -> Search:
+    def search(self, question: str, top_k: int | None = None, only: RowFilter | None = None) -> Search:
         """Return the `top_k` best rows for a question, best first; none for a blank one.
 
-        Without `top_k`, every row that a stage ranked at the configured depth.
+        Without `top_k`, every row that a stage ranked at the configured depth. `only` limits the rows.
+
+        Raises:
+            InputError: `only` leaves no row.
         """
+        part = self._parts.part(only) if only is not None else None
         if not question.strip():
             return Search((), {"embed": 0.0, "retrieve": 0.0})
         started = time.perf_counter()
-        query = Query(question, self._embeddings.embed_query(question))
+        query = Query(question, self._embeddings.embed_query(question), part)
         embedded = time.perf_counter()
-        depth = min(max(self._settings.depth, top_k or 0), len(self._rows))
+        depth = min(max(self._settings.depth, top_k or 0), part.num_rows if part else len(self._rows))
         rankings = {stage.name: stage.rank(query, depth) for stage in self._stages}
         fused = self._fuse(rankings, depth)
         hits = tuple(Hit(self._rows[found.row_id], found.score, found.ranks) for found in fused)

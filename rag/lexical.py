@@ -142,6 +142,8 @@ class LexicalStage:
     def rank(self, query: Query, depth: int) -> list[Ranked]:
         """Return the rows that share a term with the question, best first, with their BM25 scores."""
         scores = self.scores(query.text)
+        if query.part is not None:
+            scores[~query.part.mask] = 0
         best = np.argsort(-scores, kind="stable")[:depth]
         return [Ranked(self._row_ids[place], float(scores[place])) for place in best if scores[place] > 0]
 

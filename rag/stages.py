@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from data.records import Row
+from rag.filters import Part
 
 
 @dataclass(frozen=True)
 class Query:
-    """A question and its embedding (L2-normalised, as long as the index's `dims`)."""
+    """A question and its embedding (L2-normalised, as long as the index's `dims`).
+
+    `part` is the part of the rows that is searched; None: all of them.
+    """
 
     text: str
     vector: Sequence[float]
+    part: Part | None = None
 
 
 @dataclass(frozen=True)

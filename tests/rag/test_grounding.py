@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from data.records import Row
+from rag.filters import RowFilter
 from rag.grounding import Grounder, search_text, text_of
 from rag.knowledge import KnowledgeIndex
 from rag.stages import Hit, Search
@@ -18,12 +19,22 @@ class FixedIndex:
     rows: tuple[Row, ...]
     version: str = "0123456789ab"
     num_best: int = 1
+    is_doubtful: bool = False
+    is_verbatim: bool = False
+    only: RowFilter | None = None
     asked: list[str] = field(default_factory=list)
 
-    def search(self, question: str, top_k: int) -> Search:
+    def search(self, question: str, top_k: int, only: RowFilter | None = None) -> Search:
+        self.only = only
         self.asked.append(question)
         hits = [Hit(found, 0.9 - 0.1 * place, {"dense": place + 1}) for place, found in enumerate(self.rows)]
-        return Search(tuple(hits[:top_k]), {"embed": 1.0, "retrieve": 2.0}, self.num_best)
+        return Search(
+            tuple(hits[:top_k]),
+            {"embed": 1.0, "retrieve": 2.0},
+            self.num_best,
+            is_doubtful=self.is_doubtful,
+            is_verbatim=self.is_verbatim,
+        )
 
 
 def user(text: str) -> dict[str, str]:
@@ -186,3 +197,20 @@ def test_an_opened_index_grounds(knowledge: KnowledgeIndex) -> None:
     assert grounding.kb_version == knowledge.version
     assert set(grounding.timings_ms) == {"embed", "retrieve"}
     assert set(grounding.rows) <= set(ROWS)
+
+
+def test_a_doubtful_find_is_refused_and_a_verbatim_one_named() -> None:
+    doubtful = Grounder(FixedIndex((SALT,), is_doubtful=True)).ground([user("盐")])
+    assert doubtful.refusal is not None
+    assert doubtful.rows == (SALT,)
+    for found in ((SALT, COLD), (COLD, SALT)):
+        grounding = Grounder(FixedIndex(found, is_verbatim=True)).ground([user("盐吃多少")])
+        assert grounding.verbatim is not None
+        assert grounding.rows[grounding.verbatim] == found[0]
+    assert Grounder(FixedIndex((SALT,))).ground([user("盐")]).verbatim is None
+
+
+def test_a_filter_reaches_the_search() -> None:
+    index = FixedIndex((SALT,))
+    Grounder(index).ground([user("盐")], RowFilter(info_1=("高血压",)))
+    assert index.only == RowFilter(info_1=("高血压",))
