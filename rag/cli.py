@@ -75,6 +75,10 @@ def search(
     info_2: Annotated[
         list[str] | None, typer.Option("--info-2", help="Search rows of this info_2 only; may be repeated.")
     ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option("--after", help="A question asked before, to understand this one by; may be repeated."),
+    ] = None,
     config: ConfigOption = None,
     name: NameOption = "quickstart",
     settings: SetOption = None,
@@ -83,10 +87,13 @@ def search(
     """Show the rows that are found for a question, and each stage's rank of them."""
     run = open_workspace().run(name)
     opened = _open(run, settle_config(run, config, settings or ()))
+    from rag.conversation import search_text
     from rag.filters import RowFilter
+    from rag.subjects import subjects_of
 
     try:
-        found = opened.search(question, top_k, RowFilter(tuple(info_1 or ()), tuple(info_2 or ())))
+        searched = search_text([*(after or ()), question], subjects_of(opened.rows)) if after else question
+        found = opened.search(searched, top_k, RowFilter(tuple(info_1 or ()), tuple(info_2 or ())))
     finally:
         opened.close()
     if as_json:
@@ -96,9 +103,11 @@ def search(
             "is_doubtful": found.is_doubtful,
             "is_verbatim": found.is_verbatim,
         }
-        record = {"hits": hits, **judged, "timings_ms": dict(found.timings_ms)}
+        record = {"searched": searched, "hits": hits, **judged, "timings_ms": dict(found.timings_ms)}
         print(json.dumps(record, ensure_ascii=False))
         return
+    if searched != question:
+        print(f"searched: {searched}", file=sys.stderr)
     _print_hits(found, opened.stages)
 
 

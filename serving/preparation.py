@@ -93,6 +93,7 @@ def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:
     """Open the run's index; takes seconds, most of them for imports."""
     from rag.grounding import Grounder
     from rag.knowledge import open_index
+    from rag.subjects import subjects_of
 
     retrieve = section(raw, "retrieve", RetrieveSection)
     index = open_index(run.index, embedding, retrieve, section(raw, "index", IndexSection))
@@ -102,6 +103,7 @@ def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:
         top_k=retrieve.top_k,
         refuse_below=retrieve.refuse_below,
         quote_unsupported=retrieve.quote_unsupported,
+        subjects=subjects_of(index.rows),
     )
     # The first search is slow, and nothing is ready that has not worked once.
     index.search(run.name, 1)

@@ -78,11 +78,11 @@ async def _answering(
         grounding = await asyncio.to_thread(gateway.grounder.ground, messages, only)
     timing.marks.update(grounding.timings_ms)
     if grounding.refusal is not None:
-        return refused(grounding.refusal, question)
+        return refused(grounding, grounding.refusal)
     # A client's stop strings and log-probabilities are about the model's own text.
     may_add = not body.stops and not fields.get("logprobs")
     if grounding.verbatim is not None and may_add and _fits(grounding, grounding.verbatim, body.length):
-        return word_for_word(grounding, grounding.verbatim, question, base_url)
+        return word_for_word(grounding, grounding.verbatim, base_url)
     sent = {**fields, "messages": list(grounding.messages)}
     pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
     return cited(pieces, grounding, question, base_url, may_add=may_add)

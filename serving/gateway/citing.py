@@ -53,7 +53,6 @@ async def cited(
                 yield _citations(
                     grounding,
                     answer.citations,
-                    question,
                     base_url,
                     no_answer=answer.is_declined,
                     quoted=answer.is_quoted,
@@ -63,20 +62,20 @@ async def cited(
                 yield piece
 
 
-async def word_for_word(grounding: Grounding, place: int, question: str, base_url: str) -> Pieces:
+async def word_for_word(grounding: Grounding, place: int, base_url: str) -> Pieces:
     """Yield the answer of the row at `place` as its cell has it, and its marker; no engine is asked."""
     row = grounding.rows[place]
     text, mark = row.answer, f"[{place + 1}]"
     yield Text(text + mark)
     cited_at = Citation(place + 1, row, len(text), len(text) + len(mark), attributed=True)
-    yield _citations(grounding, [cited_at], question, base_url, no_answer=False, quoted=True)
+    yield _citations(grounding, [cited_at], base_url, no_answer=False, quoted=True)
     yield End("stop", _NO_USAGE)
 
 
-async def refused(refusal: str, question: str) -> Pieces:
+async def refused(grounding: Grounding, refusal: str) -> Pieces:
     """Yield the answer to a question that the knowledge base does not answer; no engine is asked."""
     yield Text(refusal)
-    context = {"citations": [], "intent": _intent(question), "no_answer": True, "quoted": False}
+    context = {"citations": [], "intent": _intent(grounding.searched), "no_answer": True, "quoted": False}
     yield Extra({"annotations": [], "context": context}, {"citations": [], "search_results": []})
     yield End("stop", _NO_USAGE)
 
@@ -84,7 +83,6 @@ async def refused(refusal: str, question: str) -> Pieces:
 def _citations(
     grounding: Grounding,
     marks: Sequence[Citation],
-    question: str,
     base_url: str,
     *,
     no_answer: bool,
@@ -109,7 +107,7 @@ def _citations(
     ]
     context = {
         "citations": passages,
-        "intent": _intent(question),
+        "intent": _intent(grounding.searched),
         "no_answer": no_answer,
         "quoted": quoted,
     }
@@ -131,6 +129,6 @@ def _passage(row: Row, url: str, score: float) -> Mapping[str, Any]:
     }
 
 
-def _intent(question: str) -> str:
+def _intent(searched: str) -> str:
     """Azure's form: the queries that were searched for, a JSON list in a string."""
-    return json.dumps([question], ensure_ascii=False)
+    return json.dumps([searched], ensure_ascii=False)

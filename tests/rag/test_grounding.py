@@ -6,9 +6,10 @@ import pytest
 
 from data.records import Row
 from rag.filters import RowFilter
-from rag.grounding import Grounder, search_text, text_of
+from rag.grounding import Grounder, text_of
 from rag.knowledge import KnowledgeIndex
 from rag.stages import Hit, Search
+from rag.subjects import subjects_of
 from tests.rag.rows import ASPIRIN, COLD, ROWS, SALT, STOP, row
 
 
@@ -129,27 +130,6 @@ def test_braces_in_a_row_are_text() -> None:
     assert "用{marker}代替{0}。" in system
 
 
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        (["高血压能喝酒吗"], "高血压能喝酒吗"),
-        (["高血压能喝酒吗", "那饮食方面呢？"], "高血压能喝酒吗\n那饮食方面呢？"),
-        (["高血压能喝酒吗", "糖尿病有什么症状"], "糖尿病有什么症状"),
-        (
-            ["高血压能喝酒吗", "我妈妈今年七十岁了有糖尿病那她平时饮食上应该注意些什么"],
-            "我妈妈今年七十岁了有糖尿病那她平时饮食上应该注意些什么",
-        ),
-        (["May I take aspirin?", "And with food?"], "May I take aspirin?\nAnd with food?"),
-        (["May I take aspirin?", "How is gout treated?"], "How is gout treated?"),
-        (["May I take aspirin?", "What is it?"], "May I take aspirin?\nWhat is it?"),
-    ],
-)
-def test_a_short_question_that_refers_back_is_searched_with_the_one_before(
-    asked: list[str], expected: str
-) -> None:
-    assert search_text(asked) == expected
-
-
 def test_the_search_sees_users_messages_only() -> None:
     index = FixedIndex((SALT,))
     Grounder(index).ground(
@@ -214,3 +194,11 @@ def test_a_filter_reaches_the_search() -> None:
     index = FixedIndex((SALT,))
     Grounder(index).ground([user("盐")], RowFilter(info_1=("高血压",)))
     assert index.only == RowFilter(info_1=("高血压",))
+
+
+def test_a_follow_up_is_searched_with_its_subject() -> None:
+    index = FixedIndex((SALT,))
+    grounder = Grounder(index, subjects=subjects_of(ROWS))
+    grounding = grounder.ground([user("高血压能喝酒吗"), user("那饮食方面呢？")])
+    assert index.asked == [grounding.searched] == ["高血压 那饮食方面呢？"]
+    assert str(grounding.messages[-1]["content"]).startswith("那饮食方面呢？")

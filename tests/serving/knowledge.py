@@ -53,6 +53,7 @@ class ThreeRows:
             messages=({"role": "system", "content": "rows"}, dict(messages[-1])),
             timings_ms={"embed": 1.0, "retrieve": 2.0},
             kb_version=self.version,
+            searched=str(messages[-1]["content"]),
             refusal=refusal,
             quotable=1 if "水果" in messages[-1]["content"] else None,
             verbatim=len(rows) - 1 if "喝水" in messages[-1]["content"] else None,
