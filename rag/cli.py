@@ -17,6 +17,7 @@ from data.models.config import ModelsConfig
 from data.records import HeldOutQuestion, read_records
 from data.workspace import Run, open_workspace
 from rag.cli_calibrate import calibrate
+from rag.cli_inbox import inbox
 from rag.cli_versions import print_build, rollback, versions
 from rag.config import IndexSection, RetrieveSection
 
@@ -44,6 +45,7 @@ def root() -> None:
 app.command()(versions)
 app.command()(rollback)
 app.command()(calibrate)
+app.command()(inbox)
 
 
 @app.command()

@@ -44,6 +44,7 @@ class Grounding:
             source among the rows.
         rival: The place of the second nearest, where its score says as much for it as for the nearest.
         verbatim: The place of the row whose answer is to be given as it stands; the engine is not asked.
+        nearest: The id of the nearest row, "" where there is none.
     """
 
     rows: tuple[Row, ...]
@@ -56,6 +57,7 @@ class Grounding:
     quotable: int | None = None
     rival: int | None = None
     verbatim: int | None = None
+    nearest: str = ""
 
 
 class Grounder:
@@ -120,6 +122,7 @@ class Grounder:
             quotable=self._quotable(searched, rows, nearest),
             rival=nearest[1] if len(nearest) > 1 else None,
             verbatim=nearest[0] if found.is_verbatim and nearest else None,
+            nearest=found.hits[0].row.row_id if found.hits else "",
         )
 
     def _quotable(self, asked: str, rows: Sequence[Row], nearest: Sequence[int]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -78,6 +79,7 @@ async def _answering(
         grounding = await asyncio.to_thread(gateway.grounder.ground, messages, only)
     timing.marks.update(grounding.timings_ms)
     if grounding.refusal is not None:
+        _keep(gateway, question, grounding, "refused")
         return refused(grounding, grounding.refusal)
     # A client's stop strings and log-probabilities are about the model's own text.
     may_add = not body.stops and not fields.get("logprobs")
@@ -85,7 +87,24 @@ async def _answering(
         return word_for_word(grounding, grounding.verbatim, base_url)
     sent = {**fields, "messages": list(grounding.messages)}
     pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
-    return cited(pieces, grounding, question, base_url, may_add=may_add)
+    return cited(
+        pieces,
+        grounding,
+        question,
+        base_url,
+        may_add=may_add,
+        on_declined=lambda: _keep(gateway, question, grounding, "declined"),
+    )
+
+
+def _keep(gateway: Gateway, question: str, grounding: Grounding, reason: str) -> None:
+    """Keep a question without an answer, where that was chosen. A full disk is no reason to answer with an error."""
+    if gateway.unanswered is None:
+        return
+    try:
+        gateway.unanswered.keep(question, grounding.searched, reason, grounding.nearest, grounding.kb_version)
+    except OSError as error:
+        print(f"unanswered question not kept: {error}", file=sys.stderr)
 
 
 def _fits(grounding: Grounding, place: int, max_tokens: int | None) -> bool:

@@ -7,7 +7,7 @@ OpenAI's clients read `annotations` of the message, Azure's read `context`, othe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,18 @@ def row_url(base_url: str, row_id: str) -> str:
 
 
 async def cited(
-    pieces: Pieces, grounding: Grounding, question: str, base_url: str, *, may_add: bool = True
+    pieces: Pieces,
+    grounding: Grounding,
+    question: str,
+    base_url: str,
+    *,
+    may_add: bool = True,
+    on_declined: Callable[[], None] = lambda: None,
 ) -> Pieces:
     """Yield `pieces` with checked markers, and the citations before the end.
 
-    `may_add`: a row may take the place of an answer that none supports, and a second one be led to.
+    `may_add`: a row may take the place of an answer that none supports, and a second one be led to. `on_declined` is
+    called where the model says that it has no answer.
     """
     answer = GroundedAnswer(
         grounding.rows,
@@ -50,6 +57,8 @@ async def cited(
             elif isinstance(piece, End):
                 if rest := answer.finish(is_cut=piece.finish_reason == "length"):
                     yield Text(rest)
+                if answer.is_declined:
+                    on_declined()
                 yield _citations(
                     grounding,
                     answer.citations,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from rag.unanswered import read_unanswered
 from tests.serving.conftest import Running
 from tests.serving.knowledge import REFUSAL, ROWS
 from tests.serving.scripted_engine import ScriptedEngine
@@ -188,6 +190,28 @@ def test_refusal_asks_no_engine(gateway: Running, engine: ScriptedEngine, stream
     assert message["annotations"] == []
     assert message["context"]["no_answer"] is True
     assert engine.requests == []
+
+
+def test_questions_without_an_answer_are_kept(gateway: Running, engine: ScriptedEngine, kept: Path) -> None:
+    def ask(question: str) -> None:
+        gateway.client.chat.completions.create(
+            model="base-rag", messages=[{"role": "user", "content": question}]
+        )
+
+    ask("高血压能吃盐吗")
+    assert not kept.exists()
+    ask("今天天气怎么样")
+    engine.texts = ["抱歉，资料里没有提到。"]
+    ask("高血压能吃盐吗")
+    found = read_unanswered(kept)
+    assert [(each.question, each.reason) for each in found] == [
+        ("今天天气怎么样", "refused"),
+        ("高血压能吃盐吗", "declined"),
+    ]
+    assert found[0].kb_version == "abc123def456"
+    kept.unlink()
+    kept.mkdir()
+    ask("今天天气怎么样")
 
 
 @pytest.mark.parametrize("stream", [False, True])
