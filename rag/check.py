@@ -10,7 +10,7 @@ from data.artefacts import sha256_file
 from data.errors import InputError
 from data.manifest import missing_files, read_manifest
 from data.records import Row, read_records
-from rag.index import CHROMA, COVERAGE, LEXICAL, ROWS, VECTORS, row_text
+from rag.index import CALIBRATION, CHROMA, COVERAGE, LEXICAL, ROWS, VECTORS, row_text
 from rag.lexical import load_postings
 from rag.store import check_store
 
@@ -25,7 +25,13 @@ def check_version(folder: Path) -> None:
     manifest = read_manifest(folder)
     if manifest is None:
         raise InputError(f"{folder}: not a version of an index (no manifest); run `groundtune rag index`")
-    if not {name.partition("/")[0] for name in manifest.files} >= {ROWS, VECTORS, LEXICAL, COVERAGE}:
+    if not {name.partition("/")[0] for name in manifest.files} >= {
+        ROWS,
+        VECTORS,
+        LEXICAL,
+        COVERAGE,
+        CALIBRATION,
+    }:
         raise InputError(f"{folder}: its manifest does not name all of its parts; run `groundtune rag index`")
     wrong = missing_files(folder, manifest) or [
         name for name, stamp in manifest.files.items() if sha256_file(folder / name) != stamp.sha256

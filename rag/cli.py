@@ -16,6 +16,8 @@ from data.held_out import questions_from_file
 from data.models.config import ModelsConfig
 from data.records import HeldOutQuestion, read_records
 from data.workspace import Run, open_workspace
+from rag.cli_calibrate import calibrate
+from rag.cli_inbox import inbox
 from rag.cli_versions import print_build, rollback, versions
 from rag.config import IndexSection, RetrieveSection
 
@@ -42,6 +44,8 @@ def root() -> None:
 
 app.command()(versions)
 app.command()(rollback)
+app.command()(calibrate)
+app.command()(inbox)
 
 
 @app.command()
@@ -67,6 +71,16 @@ def index(
 def search(
     question: Annotated[str, typer.Argument(help="The question, as a user would ask it.")],
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="Rows to show.")] = 5,
+    info_1: Annotated[
+        list[str] | None, typer.Option("--info-1", help="Search rows of this info_1 only; may be repeated.")
+    ] = None,
+    info_2: Annotated[
+        list[str] | None, typer.Option("--info-2", help="Search rows of this info_2 only; may be repeated.")
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option("--after", help="A question asked before, to understand this one by; may be repeated."),
+    ] = None,
     config: ConfigOption = None,
     name: NameOption = "quickstart",
     settings: SetOption = None,
@@ -75,12 +89,27 @@ def search(
     """Show the rows that are found for a question, and each stage's rank of them."""
     run = open_workspace().run(name)
     opened = _open(run, settle_config(run, config, settings or ()))
-    found = opened.search(question, top_k)
-    opened.close()
+    from rag.conversation import search_text
+    from rag.filters import RowFilter
+    from rag.subjects import subjects_of
+
+    try:
+        searched = search_text([*(after or ()), question], subjects_of(opened.rows)) if after else question
+        found = opened.search(searched, top_k, RowFilter(tuple(info_1 or ()), tuple(info_2 or ())))
+    finally:
+        opened.close()
     if as_json:
         hits = [{**asdict(hit.row), "score": hit.score, "ranks": dict(hit.ranks)} for hit in found.hits]
-        print(json.dumps({"hits": hits, "timings_ms": dict(found.timings_ms)}, ensure_ascii=False))
+        judged = {
+            "evidence": found.evidence,
+            "is_doubtful": found.is_doubtful,
+            "is_verbatim": found.is_verbatim,
+        }
+        record = {"searched": searched, "hits": hits, **judged, "timings_ms": dict(found.timings_ms)}
+        print(json.dumps(record, ensure_ascii=False))
         return
+    if searched != question:
+        print(f"searched: {searched}", file=sys.stderr)
     _print_hits(found, opened.stages)
 
 
@@ -155,6 +184,10 @@ def _print_hits(found: Search, stages: tuple[str, ...]) -> None:
         cells = [str(place), f"{hit.score:.3f}", *ranks, row.info_1, row.info_2, row.question, row.source]
         table.add_row(*(_plain(cell) for cell in cells))
     Console().print(table)
+    if found.evidence is not None:
+        judged = "; would be refused" if found.is_doubtful else ""
+        judged += "; would be given word for word" if found.is_verbatim else ""
+        print(f"evidence {found.evidence:.4f}{judged}", file=sys.stderr)
     print(" ".join(f"{part} {taken:.0f} ms" for part, taken in found.timings_ms.items()), file=sys.stderr)
 
 

@@ -56,8 +56,19 @@ class RetrieveSection(Section):
     weights: dict[StageName, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """A stage's weight in the fusion, 1 where it is not named."""
     refuse_below: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Refuse to answer when the best row's fused score is lower; None refuses only where nothing is found."""
-
+    """Refuse to answer when the best row's fused score is lower; None refuses only where nothing is found. The score
+    means something else in every knowledge base: `wrong_answer_rate` is the better choice."""
+    wrong_answer_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of the questions that no row answers, so many may be answered (0.1: one in ten); the threshold for it is
+    calibrated on the workbook (docs/refusal.md). None refuses only where nothing is found. The lower, the more
+    questions are refused that a row does answer: `groundtune rag calibrate` shows how many."""
+    verbatim: bool = False
+    """Give the approved cell unchanged, without asking the model, where a row clearly holds the very question."""
+    verbatim_error_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """How often a neighbour may pass for the row that was asked for, when `verbatim` is on."""
+    keep_unanswered: bool = False
+    """Keep questions that got no answer in the run's unanswered.jsonl, for `groundtune rag inbox`. People write about
+    themselves: see to it that they know."""
     quote_unsupported: bool = True
     """Give the nearest row's approved answer in place of one that no row supports (the model repeated the question,
     answered "yes", made something up). A stream is then held until its first supported sentence ends."""

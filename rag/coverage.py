@@ -62,6 +62,8 @@ class CoverageStage:
             if (place := self._places.get(term)) is not None:
                 shares[self._rows[self._starts[place] : self._starts[place + 1]]] += self._weights[place]
         shares *= np.float32(length) / self._totals
+        if query.part is not None:
+            shares[~query.part.mask] = 0
         best = np.argsort(-shares, kind="stable")[:depth]
         return [Ranked(self._row_ids[place], float(shares[place])) for place in best if shares[place] > 0]
 

@@ -12,19 +12,11 @@ from typing import Any, Protocol
 
 from data.records import Row
 from rag.answers import related
+from rag.conversation import search_text
+from rag.filters import RowFilter
 from rag.prompts import wording_for
 from rag.stages import Search
-
-_SHORT_CHARACTERS = 16
-_SHORT_WORDS = 6
-# Openings and pronouns that lean on what was said before.
-_REFERRING = (
-    "那", "这", "它", "他", "她", "呢", "上面", "上述", "刚才", "前面", "还有", "另外", "为什么", "继续", "然后",
-)  # fmt: skip
-_REFERRING_WORDS = frozenset(
-    ("it", "its", "they", "them", "that", "this", "these", "those", "he", "she", "his", "her",
-     "and", "also", "then", "why", "more", "else", "instead")
-)  # fmt: skip
+from rag.subjects import Subjects
 
 
 class Searcher(Protocol):
@@ -33,7 +25,7 @@ class Searcher(Protocol):
     @property
     def version(self) -> str: ...
 
-    def search(self, question: str, top_k: int) -> Search: ...
+    def search(self, question: str, top_k: int, only: RowFilter | None = None) -> Search: ...
 
 
 @dataclass(frozen=True)
@@ -46,10 +38,13 @@ class Grounding:
         messages: To be sent in place of the client's.
         timings_ms: By part ("embed", "retrieve").
         kb_version: The index's version.
+        searched: What was searched for: the question, understood in its conversation.
         refusal: If not None, the answer; the engine is not asked.
         quotable: The place in `rows` of the nearest one, if it may be quoted should the engine's answer have no
             source among the rows.
         rival: The place of the second nearest, where its score says as much for it as for the nearest.
+        verbatim: The place of the row whose answer is to be given as it stands; the engine is not asked.
+        nearest: The id of the nearest row, "" where there is none.
     """
 
     rows: tuple[Row, ...]
@@ -57,9 +52,12 @@ class Grounding:
     messages: tuple[Mapping[str, Any], ...]
     timings_ms: Mapping[str, float]
     kb_version: str
+    searched: str
     refusal: str | None
     quotable: int | None = None
     rival: int | None = None
+    verbatim: int | None = None
+    nearest: str = ""
 
 
 class Grounder:
@@ -71,6 +69,7 @@ class Grounder:
         top_k: Rows that ground an answer.
         refuse_below: Refuse when the best row's score is lower; None: only when there is no row.
         quote_unsupported: Allow the nearest rows to be quoted in place of an answer without a source.
+        subjects: What the rows are about, to understand follow-up questions by.
     """
 
     def __init__(
@@ -81,42 +80,49 @@ class Grounder:
         top_k: int = 3,
         refuse_below: float | None = None,
         quote_unsupported: bool = True,
+        subjects: Subjects | None = None,
     ) -> None:
         self._index = index
         self._system_prompt = system_prompt.strip()
         self._top_k = top_k
         self._refuse_below = refuse_below
         self._quote_unsupported = quote_unsupported
+        self._subjects = subjects or Subjects()
 
-    def ground(self, messages: Sequence[Mapping[str, Any]]) -> Grounding:
-        """Find rows for the last user message and build what to ask the engine.
+    def ground(self, messages: Sequence[Mapping[str, Any]], only: RowFilter | None = None) -> Grounding:
+        """Find rows for the last user message and build what to ask the engine; `only` limits the rows.
 
-        A short message that refers back ("那饮食方面呢？") is searched together with the user message before it.
-        System messages of the client are kept, after the fixed rules.
+        A message that leans on earlier ones ("那饮食方面呢？") is understood with them (rag.conversation). System
+        messages of the client are kept, after the fixed rules.
 
         Raises:
             ValueError: no user message has text.
+            InputError: `only` leaves no row.
         """
         asked = [text_of(message) for message in messages if message.get("role") == "user"]
         if not asked or not asked[-1].strip():
             raise ValueError("no user message with text to ground an answer in")
         question = asked[-1]
-        searched = search_text(asked)
-        found = self._index.search(searched, self._top_k)
+        searched = search_text(asked, self._subjects)
+        found = self._index.search(searched, self._top_k, only)
         hits = sorted(found.hits, key=lambda hit: hit.row.row_id)
         rows = tuple(hit.row for hit in hits)
         best = max((hit.score for hit in hits), default=None)
         nearest = [hits.index(hit) for hit in found.hits[: found.num_best]]
-        refused = best is None or (self._refuse_below is not None and best < self._refuse_below)
+        weak = best is not None and self._refuse_below is not None and best < self._refuse_below
+        refused = best is None or weak or found.is_doubtful
         return Grounding(
             rows=rows,
             scores=tuple(hit.score for hit in hits),
             messages=tuple(self._engine_messages(messages, rows, question, nearest)),
             timings_ms=found.timings_ms,
             kb_version=self._index.version,
+            searched=searched,
             refusal=wording_for(question).refusal if refused else None,
             quotable=self._quotable(searched, rows, nearest),
             rival=nearest[1] if len(nearest) > 1 else None,
+            verbatim=nearest[0] if found.is_verbatim and nearest else None,
+            nearest=found.hits[0].row.row_id if found.hits else "",
         )
 
     def _quotable(self, asked: str, rows: Sequence[Row], nearest: Sequence[int]) -> int | None:
@@ -140,22 +146,6 @@ class Grounder:
             last = max(place for place, message in enumerate(turns) if message.get("role") == "user")
             turns[last] = {**turns[last], "content": wording.pointing(question, rows[nearest[0]])}
         return [{"role": "system", "content": system}, *turns]
-
-
-def search_text(asked: Sequence[str]) -> str:
-    """Return what to search for, given the user's messages so far."""
-    question = asked[-1]
-    if len(asked) > 1 and _refers_back(question):
-        return f"{asked[-2]}\n{question}"
-    return question
-
-
-def _refers_back(question: str) -> bool:
-    """Tell whether a question is short and has a word that points to what was said before."""
-    words = question.lower().replace("?", " ").replace(",", " ").split()
-    if question.isascii():
-        return len(words) <= _SHORT_WORDS and any(word in _REFERRING_WORDS for word in words)
-    return len(question) <= _SHORT_CHARACTERS and any(word in question for word in _REFERRING)
 
 
 def text_of(message: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """The build step: rows.jsonl of a dataset becomes a version of an index.
 
 A version holds rows.jsonl (the rows it was made of, in order), vectors.npy (a vector each), chroma/ (the same, to be
-searched), lexical/ and coverage/ (their terms), and a manifest. It is named by what it was made of. From one
-version to the next only rows that are new or changed are embedded and put into Chroma; texts that were embedded
-before are not embedded again. Where versions lie and how one becomes current is in rag.versions.
+searched), lexical/ and coverage/ (their terms), calibration.json (what a score means among them), and a manifest. It
+is named by what it was made of. From one version to the next only rows that are new or changed are embedded and put
+into Chroma; texts that were embedded before are not embedded again. Where versions lie and how one becomes current
+is in rag.versions.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rag.config import IndexSection
 from rag.versions import current_version, make_current, remove_old_versions, version_folder, writing
 
 if TYPE_CHECKING:
+    from rag.embedder import CachedEmbedder
     from rag.embedding import SentenceEmbeddings
 
 INDEX_KIND = "index"
@@ -31,11 +33,12 @@ CHROMA = "chroma"
 LEXICAL = "lexical"
 COVERAGE = "coverage"
 ROWS = "rows.jsonl"
+CALIBRATION = "calibration.json"
 VECTORS = "vectors.npy"
 CACHE = "vectors.sqlite3"
 
 # Goes into the inputs' digest: raise it when the code makes another index of the same rows.
-_FORMAT = 3
+_FORMAT = 4
 _NOT_IN_IT = {"device", "precision", "batch_size", "threads", "keep_versions"}
 _VERSION_DIGITS = 12
 
@@ -149,8 +152,10 @@ def _fill(
     # Imported when there is something to do: together they take seconds.
     import numpy as np
 
+    from rag.calibration import calibrate, questions_to_ask
     from rag.coverage import write_coverage
-    from rag.lexical import write_lexical
+    from rag.embedder import CachedEmbedder
+    from rag.lexical import SPREADS_PER_BM25, open_lexical, write_lexical
     from rag.store import update_store, write_store
 
     if sha256_file(folder / ROWS) != inputs["rows"]:
@@ -165,12 +170,19 @@ def _fill(
         for row in rows
         if (place := old_places.get(row.row_id)) is not None and _content(old[place]) == _content(row)
     }
-    vectors, num_embedded = _row_vectors(
-        rows, index / CACHE, inputs["embedding"], embedding_folder, settings, embeddings
-    )
+    asked = questions_to_ask(rows)
+    with CachedEmbedder(
+        index / CACHE, inputs["embedding"], embedding_folder, settings, embeddings
+    ) as embedder:
+        vectors, num_embedded = _row_vectors(rows, embedder, settings)
+        questions = [rows[place].question for place in asked]
+        asked_vectors = embedder.embed(questions, "query")[0] if asked else vectors[:0]
     np.save(folder / VECTORS, vectors, allow_pickle=False)
     write_lexical(folder / LEXICAL, rows, settings.question_weight, base and base / LEXICAL, same)
     write_coverage(folder / COVERAGE, rows)
+    spread = _cosine_spread(vectors)
+    lexical = open_lexical(folder / LEXICAL, [row.row_id for row in rows], SPREADS_PER_BM25 * spread)
+    calibrate(rows, vectors, lexical, asked, asked_vectors).save(folder / CALIBRATION)
 
     ids = {row.row_id for row in rows}
     removed = [row_id for row_id in old_places if row_id not in ids]
@@ -185,7 +197,7 @@ def _fill(
         "embedding": embedding_folder.name,
         "dims": int(vectors.shape[1]),
         "views": list(settings.views),
-        "cosine_spread": _cosine_spread(vectors),
+        "cosine_spread": spread,
     }
     write_manifest(folder, INDEX_KIND, inputs, facts, unrecorded=[CHROMA])
     num_changed = sum(row.row_id in old_places for row in some)
@@ -219,57 +231,17 @@ def _content(row: Row) -> tuple[str, ...]:
     return astuple(row)[:-1]
 
 
-def _row_vectors(
-    rows: Sequence[Row],
-    cache: Path,
-    embedding: str,
-    embedding_folder: Path,
-    settings: IndexSection,
-    embeddings: SentenceEmbeddings | None,
-) -> tuple[Any, int]:
+def _row_vectors(rows: Sequence[Row], embedder: CachedEmbedder, settings: IndexSection) -> tuple[Any, int]:
     """Return one vector a row (len(rows), dims), the normalised mean of its views', and the texts embedded now."""
     import numpy as np
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from rag.vectors import embed_cached, forget_unused
 
     text_of = {"question": row_title, "answer": lambda row: row.answer, "row": row_text}
     texts = [text_of[view](row) for view in settings.views for row in rows]
-    recipe = digest_of([embedding, "passage", settings.max_tokens])
-    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    loaded = embeddings
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task("embedding", total=None, visible=False)
-
-        def embed(some: Sequence[str], before: int, total: int) -> Any:
-            nonlocal loaded
-            progress.update(task, total=total, visible=True)
-            loaded = loaded or _load(embedding_folder, settings)
-            return loaded.embed(some, "passage", lambda done: progress.update(task, completed=before + done))
-
-        try:
-            vectors, num_embedded = embed_cached(cache, texts, recipe, embed)
-        finally:
-            if loaded is not None and loaded is not embeddings:
-                loaded.close()
+    vectors, num_embedded = embedder.embed(texts, "passage")
     # Texts of kept versions may be wanted again; there is no use for more.
-    forget_unused(cache, texts, recipe, at_most=len(texts) * (settings.keep_versions + 2))
+    embedder.forget_others(texts, "passage", at_most=len(texts) * (settings.keep_versions + 2))
     mean = vectors.reshape(len(settings.views), len(rows), -1).mean(axis=0)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True), num_embedded
-
-
-def _load(folder: Path, settings: IndexSection) -> SentenceEmbeddings:
-    from rag.embedding import load_embeddings
-
-    return load_embeddings(
-        folder,
-        precision=settings.precision,
-        device=settings.device,
-        max_tokens=settings.max_tokens,
-        batch_size=settings.batch_size,
-        num_threads=settings.threads,
-    )
 
 
 def _cosine_spread(vectors: Any) -> float:

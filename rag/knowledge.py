@@ -17,19 +17,19 @@ from langchain_core.vectorstores import VectorStore
 from data.errors import InputError
 from data.manifest import Manifest, folder_digest, missing_files, read_manifest
 from data.records import Row, read_records
+from rag.calibration import load_calibration
 from rag.config import IndexSection, RetrieveSection
 from rag.coverage import open_coverage
 from rag.embedding import SentenceEmbeddings, load_embeddings
+from rag.filters import Parts, RowFilter
 from rag.fusion import Fused, Rankings, fuse_ranks, fuse_scores
-from rag.index import CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS
-from rag.lexical import open_lexical
+from rag.index import CALIBRATION, CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS
+from rag.judgement import Judge
+from rag.lexical import SPREADS_PER_BM25, open_lexical
 from rag.stages import Hit, Query, Search, Stage
 from rag.store import DenseStage, open_store
 from rag.versions import HeldVersion, hold_current
 
-# A BM25 score of 10 weighs as much as one standard deviation of the cosines between rows. Between half and
-# twice that, retrieval is about equally good on every knowledge base that was measured.
-_SPREADS_PER_BM25 = 0.1
 # A question said whole in a long message weighs as much as two and a half of them.
 _SPREADS_OF_COVERAGE = 2.5
 # Scores closer than half a standard deviation of the cosines between rows say little: in a fifth of the sample's
@@ -53,12 +53,15 @@ class KnowledgeIndex:
         others: Sequence[Stage],
         settings: RetrieveSection,
         held: HeldVersion,
+        judge: Judge,
         tie: float = 0.0,
     ) -> None:
         self.version = held.version
         self._held = held
+        self._judge = judge
         self._tie = tie
         self._rows = {row.row_id: row for row in rows}
+        self._parts = Parts(rows)
         self._embeddings = embeddings
         self._dense = dense
         self._stages: tuple[Stage, ...] = (dense, *others)
@@ -70,6 +73,16 @@ class KnowledgeIndex:
         return tuple(self._rows.values())
 
     @property
+    def folder(self) -> Path:
+        """The version's folder (rag.index says what is in it); not to be changed."""
+        return self._held.folder
+
+    @property
+    def lexical_gain(self) -> float:
+        """What a BM25 score of 1 is worth on the scale of a cosine."""
+        return next(stage.gain for stage in self._stages if stage.name == "lexical")
+
+    @property
     def num_rows(self) -> int:
         """How many rows there are."""
         return len(self._rows)
@@ -79,24 +92,36 @@ class KnowledgeIndex:
         """The names of the stages, as in `Hit.ranks`."""
         return tuple(stage.name for stage in self._stages)
 
-    def search(self, question: str, top_k: int | None = None) -> Search:
+    def search(self, question: str, top_k: int | None = None, only: RowFilter | None = None) -> Search:
         """Return the `top_k` best rows for a question, best first; none for a blank one.
 
-        Without `top_k`, every row that a stage ranked at the configured depth.
+        Without `top_k`, every row that a stage ranked at the configured depth. `only` limits the rows.
+
+        Raises:
+            InputError: `only` leaves no row.
         """
+        part = self._parts.part(only) if only is not None else None
         if not question.strip():
             return Search((), {"embed": 0.0, "retrieve": 0.0})
         started = time.perf_counter()
-        query = Query(question, self._embeddings.embed_query(question))
+        query = Query(question, self._embeddings.embed_query(question), part)
         embedded = time.perf_counter()
-        depth = min(max(self._settings.depth, top_k or 0), len(self._rows))
+        depth = min(max(self._settings.depth, top_k or 0), part.num_rows if part else len(self._rows))
         rankings = {stage.name: stage.rank(query, depth) for stage in self._stages}
-        fused = self._fuse(rankings, depth)[:top_k]
+        fused = self._fuse(rankings, depth)
         hits = tuple(Hit(self._rows[found.row_id], found.score, found.ranks) for found in fused)
+        tied = len(hits) > 1 and hits[0].score - hits[1].score < self._tie
+        judged = self._judge.judge(question, rankings, depth, hits, tied=tied)
         done = time.perf_counter()
         timings_ms = {"embed": (embedded - started) * 1e3, "retrieve": (done - embedded) * 1e3}
-        tied = len(hits) > 1 and hits[0].score - hits[1].score < self._tie
-        return Search(hits, timings_ms, 2 if tied else 1)
+        return Search(
+            hits[:top_k],
+            timings_ms,
+            num_best=2 if tied and top_k != 1 else 1,
+            evidence=judged.evidence,
+            is_doubtful=judged.is_doubtful,
+            is_verbatim=judged.is_verbatim,
+        )
 
     def _fuse(self, rankings: Rankings, depth: int) -> list[Fused]:
         weights = {stage.name: self._settings.weight(stage.name) for stage in self._stages}
@@ -165,13 +190,20 @@ def open_index(
         spread = float(manifest.facts["cosine_spread"])
         tie = _SPREADS_OF_A_TIE * spread if retrieve.fusion == "scores" else 0.0
         row_ids = [row.row_id for row in rows]
+        lexical_gain = SPREADS_PER_BM25 * spread
+        judge = Judge(
+            load_calibration(folder / CALIBRATION),
+            lexical_gain,
+            wrong_answer_rate=retrieve.wrong_answer_rate,
+            wrong_row_rate=retrieve.verbatim_error_rate if retrieve.verbatim else None,
+        )
         others = (
-            open_lexical(folder / LEXICAL, row_ids, _SPREADS_PER_BM25 * spread),
+            open_lexical(folder / LEXICAL, row_ids, lexical_gain),
             open_coverage(folder / COVERAGE, row_ids, _SPREADS_OF_COVERAGE * spread),
         )
         dense = open_store(folder / CHROMA, embeddings, len(rows))
         undo.pop_all()
-    return KnowledgeIndex(rows, embeddings, dense, others, retrieve, held, tie)
+    return KnowledgeIndex(rows, embeddings, dense, others, retrieve, held, judge, tie)
 
 
 def _checked_manifest(index_folder: Path, embedding_folder: Path) -> Manifest:

@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from data.records import Row
+from rag.filters import Part
 
 
 @dataclass(frozen=True)
 class Query:
-    """A question and its embedding (L2-normalised, as long as the index's `dims`)."""
+    """A question and its embedding (L2-normalised, as long as the index's `dims`).
+
+    `part` is the part of the rows that is searched; None: all of them.
+    """
 
     text: str
     vector: Sequence[float]
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,14 @@ class Hit:
 class Search:
     """The hits of one search, best first, and what its parts took in milliseconds.
 
-    `num_best` of the first hits are so close in score that any of them may be the best: 1 or 2.
+    `num_best` of the first hits are so close in score that any of them may be the best: 1 or 2. `evidence` says how
+    much speaks for an answer among the rows; `is_doubtful`: less than the configuration asks for. `is_verbatim`: the
+    first hit answers this very question (rag.judgement).
     """
 
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
     num_best: int = 1
+    evidence: float | None = None
+    is_doubtful: bool = False
+    is_verbatim: bool = False

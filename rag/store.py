@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import chromadb
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.records import Row
+from rag.filters import Part
 from rag.stages import Query, Ranked
 
 if TYPE_CHECKING:
@@ -174,7 +175,9 @@ class DenseStage:
     def rank(self, query: Query, depth: int) -> list[Ranked]:
         """Return the `depth` nearest rows, nearest first, with their cosines."""
         # What LangChain calls the relevance score here is Chroma's distance.
-        found = self._chroma.similarity_search_by_vector_with_relevance_scores(list(query.vector), k=depth)
+        found = self._chroma.similarity_search_by_vector_with_relevance_scores(
+            list(query.vector), k=depth, filter=_where(query.part)
+        )
         return [Ranked(str(document.id), 1.0 - distance) for document, distance in found]
 
     def vector_store(self) -> VectorStore:
@@ -184,6 +187,14 @@ class DenseStage:
     def close(self) -> None:
         """Let go of the database's files."""
         self._client.close()
+
+
+def _where(part: Part | None) -> dict[str, Any] | None:
+    """Return a part of the rows as Chroma's condition on their fields."""
+    if part is None:
+        return None
+    conditions = [{name: {"$in": list(values)}} for name, values in part.values.items()]
+    return conditions[0] if len(conditions) == 1 else {"$and": conditions}
 
 
 def open_store(folder: Path, embeddings: Embeddings, num_rows: int) -> DenseStage:

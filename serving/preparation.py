@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,6 +94,8 @@ def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:
     """Open the run's index; takes seconds, most of them for imports."""
     from rag.grounding import Grounder
     from rag.knowledge import open_index
+    from rag.subjects import subjects_of
+    from rag.unanswered import FILE, UnansweredLog
 
     retrieve = section(raw, "retrieve", RetrieveSection)
     index = open_index(run.index, embedding, retrieve, section(raw, "index", IndexSection))
@@ -102,7 +105,9 @@ def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:
         top_k=retrieve.top_k,
         refuse_below=retrieve.refuse_below,
         quote_unsupported=retrieve.quote_unsupported,
+        subjects=subjects_of(index.rows),
     )
     # The first search is slow, and nothing is ready that has not worked once.
     index.search(run.name, 1)
-    return Knowledge(index, grounder)
+    unanswered = UnansweredLog(run.folder / FILE, time.time) if retrieve.keep_unanswered else None
+    return Knowledge(index, grounder, unanswered)

@@ -31,6 +31,7 @@ from serving.state import announced
 if TYPE_CHECKING:
     from rag.grounding import Grounder
     from rag.knowledge import KnowledgeIndex
+    from rag.unanswered import UnansweredLog
 
 _WATCH_S = 1.0
 _LAST_ANSWERS_S = 2.0
@@ -39,10 +40,11 @@ _SHUTDOWN_S = 7
 
 @dataclass(frozen=True)
 class Knowledge:
-    """An opened index and what grounds questions in it."""
+    """An opened index, what grounds questions in it, and where those without an answer are kept (None: nowhere)."""
 
     index: KnowledgeIndex
     grounder: Grounder
+    unanswered: UnansweredLog | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ async def _run(service: Service, bound: socket.socket, on_ready: Callable[[str],
                 settings=service.settings,
                 knowledge=knowledge.index if knowledge else None,
                 grounder=knowledge.grounder if knowledge else None,
+                unanswered=knowledge.unanswered if knowledge else None,
             )
             with contextlib.ExitStack() as stack:
 

@@ -28,6 +28,7 @@ from serving.gateway.search import search_routes
 if TYPE_CHECKING:
     from rag.grounding import Grounder
     from rag.knowledge import KnowledgeIndex
+    from rag.unanswered import UnansweredLog
 
 
 class VersionHeader:
@@ -55,6 +56,7 @@ def create_gateway(
     settings: GatewaySettings,
     knowledge: KnowledgeIndex | None = None,
     grounder: Grounder | None = None,
+    unanswered: UnansweredLog | None = None,
     clock: Clock | None = None,
 ) -> ASGIApp:
     """Return the application.
@@ -63,6 +65,7 @@ def create_gateway(
         client: The one HTTP client for all engines; the caller closes it.
         knowledge: The index behind rows, search and embeddings; without one those routes do not exist.
         grounder: Needed where a model of `models` is grounded.
+        unanswered: Where questions without an answer are kept; None: nowhere.
 
     Raises:
         ValueError: a model is grounded and there is nothing to ground it in.
@@ -77,7 +80,7 @@ def create_gateway(
         probe_timeout_s=settings.probe_timeout_s,
         elapsed_s=clock.elapsed_s,
     )
-    gateway = Gateway(models, client, settings, health, PromptMeter(), clock, knowledge, grounder)
+    gateway = Gateway(models, client, settings, health, PromptMeter(), clock, knowledge, grounder, unanswered)
     # Its documentation pages load scripts from elsewhere; /openapi.json says the same.
     app = FastAPI(title="GroundTune", redirect_slashes=False, docs_url=None, redoc_url=None)
     install_error_handlers(app)

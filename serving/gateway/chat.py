@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
@@ -12,13 +13,16 @@ from fastapi.responses import JSONResponse, Response
 
 from serving.gateway.answers import AnswerHead, chat_events, whole_chat
 from serving.gateway.asking import Question, Timing, asked, begun
-from serving.gateway.citing import cited, refused
-from serving.gateway.errors import bad_request
+from serving.gateway.citing import cited, refused, word_for_word
+from serving.gateway.errors import bad_request, filter_faults
 from serving.gateway.events import EventStream, while_connected
 from serving.gateway.models import ServedModel
 from serving.gateway.parts import Gateway
 from serving.gateway.relay import Pieces
 from serving.gateway.schema import ChatRequest
+
+if TYPE_CHECKING:
+    from rag.grounding import Grounding
 
 _PATH = "chat/completions"
 Messages = Sequence[Mapping[str, Any]]
@@ -57,7 +61,12 @@ async def _answering(
 ) -> Pieces:
     """Return the answer's pieces to come; for a grounded model the rows are searched first."""
     messages: Messages = [message.as_sent() for message in body.messages]
+    only = body.groundtune.row_filter if body.groundtune else None
     if not model.grounded or gateway.grounder is None:
+        if only is not None:
+            raise bad_request(
+                f"groundtune.filter: the model {body.model!r} is not grounded", "groundtune.filter"
+            )
         messages = with_system_prompt(messages, gateway.settings.system_prompt)
         sent = {**fields, "messages": list(messages)}
         return asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
@@ -66,15 +75,41 @@ async def _answering(
     question = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
     if not question.strip():
         raise bad_request("messages: a grounded model needs a user message with text", "messages")
-    grounding = await asyncio.to_thread(gateway.grounder.ground, messages)
+    with filter_faults():
+        grounding = await asyncio.to_thread(gateway.grounder.ground, messages, only)
     timing.marks.update(grounding.timings_ms)
     if grounding.refusal is not None:
-        return refused(grounding.refusal, question)
-    sent = {**fields, "messages": list(grounding.messages)}
-    pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
+        _keep(gateway, question, grounding, "refused")
+        return refused(grounding, grounding.refusal)
     # A client's stop strings and log-probabilities are about the model's own text.
     may_add = not body.stops and not fields.get("logprobs")
-    return cited(pieces, grounding, question, base_url, may_add=may_add)
+    if grounding.verbatim is not None and may_add and _fits(grounding, grounding.verbatim, body.length):
+        return word_for_word(grounding, grounding.verbatim, base_url)
+    sent = {**fields, "messages": list(grounding.messages)}
+    pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
+    return cited(
+        pieces,
+        grounding,
+        question,
+        base_url,
+        may_add=may_add,
+        on_declined=lambda: _keep(gateway, question, grounding, "declined"),
+    )
+
+
+def _keep(gateway: Gateway, question: str, grounding: Grounding, reason: str) -> None:
+    """Keep a question without an answer, where that was chosen. A full disk is no reason to answer with an error."""
+    if gateway.unanswered is None:
+        return
+    try:
+        gateway.unanswered.keep(question, grounding.searched, reason, grounding.nearest, grounding.kb_version)
+    except OSError as error:
+        print(f"unanswered question not kept: {error}", file=sys.stderr)
+
+
+def _fits(grounding: Grounding, place: int, max_tokens: int | None) -> bool:
+    """Tell whether a row's answer is sure to fit: a character is a token at the most."""
+    return max_tokens is None or len(grounding.rows[place].answer) < max_tokens
 
 
 def with_system_prompt(messages: Messages, prompt: str) -> Messages:

@@ -7,17 +7,21 @@ OpenAI's clients read `annotations` of the message, Azure's read `context`, othe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from data.records import Row
 from rag.answers import GroundedAnswer
+from rag.citations import Citation
 from rag.prompts import wording_for
 from serving.gateway.relay import End, Extra, Pieces, Text
 
 if TYPE_CHECKING:
     from rag.grounding import Grounding
+
+
+_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 def row_url(base_url: str, row_id: str) -> str:
@@ -26,11 +30,18 @@ def row_url(base_url: str, row_id: str) -> str:
 
 
 async def cited(
-    pieces: Pieces, grounding: Grounding, question: str, base_url: str, *, may_add: bool = True
+    pieces: Pieces,
+    grounding: Grounding,
+    question: str,
+    base_url: str,
+    *,
+    may_add: bool = True,
+    on_declined: Callable[[], None] = lambda: None,
 ) -> Pieces:
     """Yield `pieces` with checked markers, and the citations before the end.
 
-    `may_add`: a row may take the place of an answer that none supports, and a second one be led to.
+    `may_add`: a row may take the place of an answer that none supports, and a second one be led to. `on_declined` is
+    called where the model says that it has no answer.
     """
     answer = GroundedAnswer(
         grounding.rows,
@@ -46,21 +57,46 @@ async def cited(
             elif isinstance(piece, End):
                 if rest := answer.finish(is_cut=piece.finish_reason == "length"):
                     yield Text(rest)
-                yield _citations(grounding, answer, question, base_url)
+                if answer.is_declined:
+                    on_declined()
+                yield _citations(
+                    grounding,
+                    answer.citations,
+                    base_url,
+                    no_answer=answer.is_declined,
+                    quoted=answer.is_quoted,
+                )
                 yield piece
             else:
                 yield piece
 
 
-async def refused(refusal: str, question: str) -> Pieces:
+async def word_for_word(grounding: Grounding, place: int, base_url: str) -> Pieces:
+    """Yield the answer of the row at `place` as its cell has it, and its marker; no engine is asked."""
+    row = grounding.rows[place]
+    text, mark = row.answer, f"[{place + 1}]"
+    yield Text(text + mark)
+    cited_at = Citation(place + 1, row, len(text), len(text) + len(mark), attributed=True)
+    yield _citations(grounding, [cited_at], base_url, no_answer=False, quoted=True)
+    yield End("stop", _NO_USAGE)
+
+
+async def refused(grounding: Grounding, refusal: str) -> Pieces:
     """Yield the answer to a question that the knowledge base does not answer; no engine is asked."""
     yield Text(refusal)
-    context = {"citations": [], "intent": _intent(question), "no_answer": True, "quoted": False}
+    context = {"citations": [], "intent": _intent(grounding.searched), "no_answer": True, "quoted": False}
     yield Extra({"annotations": [], "context": context}, {"citations": [], "search_results": []})
-    yield End("stop", {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+    yield End("stop", _NO_USAGE)
 
 
-def _citations(grounding: Grounding, answer: GroundedAnswer, question: str, base_url: str) -> Extra:
+def _citations(
+    grounding: Grounding,
+    marks: Sequence[Citation],
+    base_url: str,
+    *,
+    no_answer: bool,
+    quoted: bool,
+) -> Extra:
     urls = [row_url(base_url, row.row_id) for row in grounding.rows]
     annotations = [
         {
@@ -72,7 +108,7 @@ def _citations(grounding: Grounding, answer: GroundedAnswer, question: str, base
                 "url": row_url(base_url, mark.row.row_id),
             },
         }
-        for mark in answer.citations
+        for mark in marks
     ]
     passages = [
         _passage(row, url, score)
@@ -80,9 +116,9 @@ def _citations(grounding: Grounding, answer: GroundedAnswer, question: str, base
     ]
     context = {
         "citations": passages,
-        "intent": _intent(question),
-        "no_answer": answer.is_declined,
-        "quoted": answer.is_quoted,
+        "intent": _intent(grounding.searched),
+        "no_answer": no_answer,
+        "quoted": quoted,
     }
     results = [{"title": row.title, "url": url} for row, url in zip(grounding.rows, urls, strict=True)]
     return Extra(
@@ -102,6 +138,6 @@ def _passage(row: Row, url: str, score: float) -> Mapping[str, Any]:
     }
 
 
-def _intent(question: str) -> str:
+def _intent(searched: str) -> str:
     """Azure's form: the queries that were searched for, a JSON list in a string."""
-    return json.dumps([question], ensure_ascii=False)
+    return json.dumps([searched], ensure_ascii=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+
+from data.errors import InputError
 
 
 class ApiError(Exception):
@@ -35,6 +38,15 @@ class ApiError(Exception):
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """Return a 400."""
     return ApiError(HTTPStatus.BAD_REQUEST, message, param=param, code=code)
+
+
+@contextmanager
+def filter_faults() -> Iterator[None]:
+    """Turn an InputError of the block, a filter that leaves no row, into a 400."""
+    try:
+        yield
+    except InputError as error:
+        raise bad_request(str(error), "groundtune.filter", "invalid_value") from error
 
 
 def model_not_found(model_id: str, known: Sequence[str]) -> ApiError:

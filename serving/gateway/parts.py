@@ -16,6 +16,7 @@ from serving.gateway.models import ModelTable
 if TYPE_CHECKING:
     from rag.grounding import Grounder
     from rag.knowledge import KnowledgeIndex
+    from rag.unanswered import UnansweredLog
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Gateway:
-    """The parts that the routes work with; `knowledge` and `grounder` are None without an index."""
+    """The parts that the routes work with.
+
+    `knowledge` and `grounder` are None without an index; `unanswered`: questions without an answer are not kept.
+    """
 
     models: ModelTable
     client: httpx.AsyncClient
@@ -66,6 +70,7 @@ class Gateway:
     clock: Clock
     knowledge: KnowledgeIndex | None
     grounder: Grounder | None
+    unanswered: UnansweredLog | None = None
 
     def base_url(self, request: Request) -> str:
         """Return the address that links in answers begin with, without a slash at its end."""

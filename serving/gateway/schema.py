@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rag.filters import RowFilter
 from serving.engines.engine import Engine
 from serving.gateway.errors import bad_request
 
@@ -134,9 +135,39 @@ class GenerationRequest(BaseModel):
         return sent, tuple(sorted(without_effect))
 
 
-class ChatRequest(GenerationRequest):
-    """The body of /v1/chat/completions."""
+class FilterFields(BaseModel):
+    """Which rows to search: those whose field has the value, or one of the values."""
 
+    model_config = ConfigDict(extra="forbid")
+    info_1: str | list[str] = []
+    info_2: str | list[str] = []
+
+    @property
+    def row_filter(self) -> RowFilter:
+        """The same for the index."""
+        return RowFilter(*(_several(value) for value in (self.info_1, self.info_2)))
+
+
+def _several(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+class Extension(BaseModel):
+    """The field `groundtune` of a request: what OpenAI's API has no field for."""
+
+    model_config = ConfigDict(extra="forbid")
+    filter: FilterFields | None = None
+
+    @property
+    def row_filter(self) -> RowFilter | None:
+        """The part of the rows to search, if one was chosen."""
+        return self.filter.row_filter if self.filter is not None else None
+
+
+class ChatRequest(GenerationRequest):
+    """The body of /v1/chat/completions; `groundtune` is for grounded models."""
+
+    groundtune: Extension | None = None
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
 
@@ -175,12 +206,13 @@ class EmbeddingRequest(BaseModel):
 
 
 class SearchRequest(BaseModel):
-    """The body of /v1/vector_stores/{kb}/search; filters are not supported."""
+    """The body of /v1/vector_stores/{kb}/search; a filter goes into `groundtune`."""
 
     model_config = ConfigDict(extra="forbid")
     query: str | Annotated[list[str], Field(min_length=1)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     rewrite_query: Literal[False] = False
+    groundtune: Extension | None = None
 
     @property
     def queries(self) -> Sequence[str]:

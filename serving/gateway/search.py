@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 
 from serving.gateway.citing import row_url
-from serving.gateway.errors import ApiError
+from serving.gateway.errors import ApiError, filter_faults
 from serving.gateway.events import while_connected
 from serving.gateway.parts import Gateway
 from serving.gateway.schema import SearchRequest
@@ -33,17 +33,20 @@ def search_routes(gateway: Gateway, knowledge: KnowledgeIndex) -> APIRouter:
                 code="vector_store_not_found",
             )
 
+        only = body.groundtune.row_filter if body.groundtune else None
+
         def find() -> list[Hit]:
             """Search for every question; a row that several find counts with its best score."""
             best: dict[str, Hit] = {}
             for query in body.queries:
-                for hit in knowledge.search(query, body.max_num_results).hits:
+                for hit in knowledge.search(query, body.max_num_results, only).hits:
                     known = best.get(hit.row.row_id)
                     if known is None or hit.score > known.score:
                         best[hit.row.row_id] = hit
             return sorted(best.values(), key=lambda hit: -hit.score)[: body.max_num_results]
 
-        hits = await while_connected(request.receive, asyncio.to_thread(find))
+        with filter_faults():
+            hits = await while_connected(request.receive, asyncio.to_thread(find))
         base_url = gateway.base_url(request)
         return {
             "object": "vector_store.search_results.page",

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from data.records import Row
-from rag.grounding import Grounder, search_text, text_of
+from rag.filters import RowFilter
+from rag.grounding import Grounder, text_of
 from rag.knowledge import KnowledgeIndex
 from rag.stages import Hit, Search
+from rag.subjects import subjects_of
 from tests.rag.rows import ASPIRIN, COLD, ROWS, SALT, STOP, row
 
 
@@ -18,12 +20,22 @@ class FixedIndex:
     rows: tuple[Row, ...]
     version: str = "0123456789ab"
     num_best: int = 1
+    is_doubtful: bool = False
+    is_verbatim: bool = False
+    only: RowFilter | None = None
     asked: list[str] = field(default_factory=list)
 
-    def search(self, question: str, top_k: int) -> Search:
+    def search(self, question: str, top_k: int, only: RowFilter | None = None) -> Search:
+        self.only = only
         self.asked.append(question)
         hits = [Hit(found, 0.9 - 0.1 * place, {"dense": place + 1}) for place, found in enumerate(self.rows)]
-        return Search(tuple(hits[:top_k]), {"embed": 1.0, "retrieve": 2.0}, self.num_best)
+        return Search(
+            tuple(hits[:top_k]),
+            {"embed": 1.0, "retrieve": 2.0},
+            self.num_best,
+            is_doubtful=self.is_doubtful,
+            is_verbatim=self.is_verbatim,
+        )
 
 
 def user(text: str) -> dict[str, str]:
@@ -118,27 +130,6 @@ def test_braces_in_a_row_are_text() -> None:
     assert "用{marker}代替{0}。" in system
 
 
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        (["高血压能喝酒吗"], "高血压能喝酒吗"),
-        (["高血压能喝酒吗", "那饮食方面呢？"], "高血压能喝酒吗\n那饮食方面呢？"),
-        (["高血压能喝酒吗", "糖尿病有什么症状"], "糖尿病有什么症状"),
-        (
-            ["高血压能喝酒吗", "我妈妈今年七十岁了有糖尿病那她平时饮食上应该注意些什么"],
-            "我妈妈今年七十岁了有糖尿病那她平时饮食上应该注意些什么",
-        ),
-        (["May I take aspirin?", "And with food?"], "May I take aspirin?\nAnd with food?"),
-        (["May I take aspirin?", "How is gout treated?"], "How is gout treated?"),
-        (["May I take aspirin?", "What is it?"], "May I take aspirin?\nWhat is it?"),
-    ],
-)
-def test_a_short_question_that_refers_back_is_searched_with_the_one_before(
-    asked: list[str], expected: str
-) -> None:
-    assert search_text(asked) == expected
-
-
 def test_the_search_sees_users_messages_only() -> None:
     index = FixedIndex((SALT,))
     Grounder(index).ground(
@@ -186,3 +177,28 @@ def test_an_opened_index_grounds(knowledge: KnowledgeIndex) -> None:
     assert grounding.kb_version == knowledge.version
     assert set(grounding.timings_ms) == {"embed", "retrieve"}
     assert set(grounding.rows) <= set(ROWS)
+
+
+def test_a_doubtful_find_is_refused_and_a_verbatim_one_named() -> None:
+    doubtful = Grounder(FixedIndex((SALT,), is_doubtful=True)).ground([user("盐")])
+    assert doubtful.refusal is not None
+    assert doubtful.rows == (SALT,)
+    for found in ((SALT, COLD), (COLD, SALT)):
+        grounding = Grounder(FixedIndex(found, is_verbatim=True)).ground([user("盐吃多少")])
+        assert grounding.verbatim is not None
+        assert grounding.rows[grounding.verbatim] == found[0]
+    assert Grounder(FixedIndex((SALT,))).ground([user("盐")]).verbatim is None
+
+
+def test_a_filter_reaches_the_search() -> None:
+    index = FixedIndex((SALT,))
+    Grounder(index).ground([user("盐")], RowFilter(info_1=("高血压",)))
+    assert index.only == RowFilter(info_1=("高血压",))
+
+
+def test_a_follow_up_is_searched_with_its_subject() -> None:
+    index = FixedIndex((SALT,))
+    grounder = Grounder(index, subjects=subjects_of(ROWS))
+    grounding = grounder.ground([user("高血压能喝酒吗"), user("那饮食方面呢？")])
+    assert index.asked == [grounding.searched] == ["高血压 那饮食方面呢？"]
+    assert str(grounding.messages[-1]["content"]).startswith("那饮食方面呢？")

@@ -9,9 +9,13 @@ import pytest
 from data.records import write_records
 from data.workbook import WorkbookChoice, read_workbook
 from rag.config import IndexSection, RetrieveSection
+from rag.conversation import search_text
 from rag.evaluation import evaluate
+from rag.filters import RowFilter
 from rag.index import build_index
 from rag.knowledge import open_index
+from rag.refusal_report import measure_refusal
+from rag.subjects import subjects_of
 from tests.conftest import REPOSITORY
 
 
@@ -39,3 +43,34 @@ def test_paraphrases_of_the_sample_find_their_rows(fetched_models: Path, tmp_pat
         < report.stages["fused"]["MRR"].mean
     )
     by_ranks.close()
+
+
+@pytest.mark.integration
+def test_the_sample_is_refused_quoted_filtered_and_followed_up(fetched_models: Path, tmp_path: Path) -> None:
+    embedding = fetched_models / "multilingual-e5-small"
+    knowledge = read_workbook(WorkbookChoice(REPOSITORY / "data" / "知识库内容.xlsx"))
+    write_records(tmp_path / "dataset" / "rows.jsonl", knowledge.rows)
+    build_index(tmp_path / "dataset", embedding, tmp_path / "index", IndexSection())
+    settings = RetrieveSection(wrong_answer_rate=0.1, verbatim=True)
+    opened = open_index(tmp_path / "index", embedding, settings)
+    report = measure_refusal(opened, knowledge.paraphrases, knowledge.unanswerable, [0.1])
+    assert report.auroc["unanswerable"] > 0.85
+    assert report.auroc["topic left out"] > 0.85
+    (at,) = report.at_rates
+    assert at.answered["topic left out"] < 0.15
+    assert at.answered["unanswerable"] < 0.25
+    assert at.refused < 0.35
+
+    subjects = subjects_of(opened.rows)
+    for row in opened.rows[::8]:
+        found = opened.search(row.question)
+        assert (found.hits[0].row, found.is_verbatim, found.is_doubtful) == (row, True, False)
+        only = opened.search("怎么办", only=RowFilter((row.info_1,)))
+        assert {hit.row.info_1 for hit in only.hits} == {row.info_1}
+    quoted = [(opened.search(each.question), each.row_id) for each in knowledge.paraphrases]
+    wrong = [row_id for found, row_id in quoted if found.is_verbatim and found.hits[0].row.row_id != row_id]
+    assert len(wrong) <= 0.02 * len(quoted)
+
+    first = opened.search(search_text(["高血压会有哪些症状", "那饮食方面呢？"], subjects), 1).hits[0].row
+    assert (first.info_1, first.info_2) == ("高血压", "饮食")
+    opened.close()

@@ -11,6 +11,7 @@ import pytest
 from openai import OpenAI
 from starlette.types import ASGIApp
 
+from rag.unanswered import UnansweredLog
 from serving.engines.engine import Engine
 from serving.gateway.app import create_gateway
 from serving.gateway.models import ModelTable, ServedModel
@@ -50,17 +51,23 @@ def gateway_settings() -> GatewaySettings:
 
 
 @pytest.fixture
-def gateway(engine: ScriptedEngine, gateway_settings: GatewaySettings) -> Iterator[Running]:
+def kept(tmp_path: Path) -> Path:
+    """Where the gateway keeps questions without an answer."""
+    return tmp_path / "unanswered.jsonl"
+
+
+@pytest.fixture
+def gateway(engine: ScriptedEngine, gateway_settings: GatewaySettings, kept: Path) -> Iterator[Running]:
     """A gateway in front of the scripted engine: `base` as an engine that samples, `tuned` as one that does not."""
     with (
         live_server(lambda _: engine.app) as engine_url,
-        live_server(lambda client: _app(client, engine_url, gateway_settings)) as url,
+        live_server(lambda client: _app(client, engine_url, gateway_settings, kept)) as url,
         OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
     ):
         yield Running(url, client)
 
 
-def _app(client: httpx.AsyncClient, engine_url: str, settings: GatewaySettings) -> ASGIApp:
+def _app(client: httpx.AsyncClient, engine_url: str, settings: GatewaySettings, kept: Path) -> ASGIApp:
     sampling = frozenset({"temperature", "top_p", "tools", "stream_options"})
     base = Engine("base", f"{engine_url}/v1", "model-b", sampling)
     tuned = Engine("tuned", f"{engine_url}/v1", "model-t", frozenset(), samples=False, context_tokens=400)
@@ -73,4 +80,11 @@ def _app(client: httpx.AsyncClient, engine_url: str, settings: GatewaySettings) 
         ]
     )
     knowledge = ThreeRows()
-    return create_gateway(models, client=client, settings=settings, knowledge=knowledge, grounder=knowledge)
+    return create_gateway(
+        models,
+        client=client,
+        settings=settings,
+        knowledge=knowledge,
+        grounder=knowledge,
+        unanswered=UnansweredLog(kept, lambda: 1.5e9),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from data.records import Row, revision_of, row_id_of
+from rag.filters import Parts, RowFilter
 from rag.grounding import Grounding
 from rag.stages import Hit, Search
 
@@ -28,8 +29,9 @@ class ThreeRows:
 
     version = "abc123def456"
 
-    def search(self, question: str, top_k: int) -> Search:
-        hits = [Hit(row, 1.0 / n, {"dense": n}) for n, row in enumerate(ROWS, start=1)]
+    def search(self, question: str, top_k: int, only: RowFilter | None = None) -> Search:
+        found = self._of(only)
+        hits = [Hit(row, 1.0 / n, {"dense": n}) for n, row in enumerate(found, start=1)]
         return Search(tuple(hits[:top_k]), {"embed": 1.0, "retrieve": 2.0})
 
     def row(self, row_id: str) -> Row | None:
@@ -38,15 +40,22 @@ class ThreeRows:
     def embed(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> list[list[float]]:
         return [[float(len(text)), 0.5 if kind == "query" else -0.5] for text in texts]
 
-    def ground(self, messages: Sequence[Mapping[str, Any]]) -> Grounding:
+    def _of(self, only: RowFilter | None) -> tuple[Row, ...]:
+        part = Parts(ROWS).part(only) if only else None
+        return tuple(row for place, row in enumerate(ROWS) if part is None or part.mask[place])
+
+    def ground(self, messages: Sequence[Mapping[str, Any]], only: RowFilter | None = None) -> Grounding:
+        rows = self._of(only)
         refusal = REFUSAL if "天气" in messages[-1]["content"] else None
         return Grounding(
-            rows=ROWS,
-            scores=(0.9, 0.8, 0.7),
+            rows=rows,
+            scores=(0.9, 0.8, 0.7)[: len(rows)],
             messages=({"role": "system", "content": "rows"}, dict(messages[-1])),
             timings_ms={"embed": 1.0, "retrieve": 2.0},
             kb_version=self.version,
+            searched=str(messages[-1]["content"]),
             refusal=refusal,
             quotable=1 if "水果" in messages[-1]["content"] else None,
+            verbatim=len(rows) - 1 if "喝水" in messages[-1]["content"] else None,
             rival=2 if "水果" in messages[-1]["content"] else None,
         )

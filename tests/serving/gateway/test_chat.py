@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from rag.unanswered import read_unanswered
 from tests.serving.conftest import Running
 from tests.serving.knowledge import REFUSAL, ROWS
 from tests.serving.scripted_engine import ScriptedEngine
@@ -188,6 +190,75 @@ def test_refusal_asks_no_engine(gateway: Running, engine: ScriptedEngine, stream
     assert message["annotations"] == []
     assert message["context"]["no_answer"] is True
     assert engine.requests == []
+
+
+def test_questions_without_an_answer_are_kept(gateway: Running, engine: ScriptedEngine, kept: Path) -> None:
+    def ask(question: str) -> None:
+        gateway.client.chat.completions.create(
+            model="base-rag", messages=[{"role": "user", "content": question}]
+        )
+
+    ask("高血压能吃盐吗")
+    assert not kept.exists()
+    ask("今天天气怎么样")
+    engine.texts = ["抱歉，资料里没有提到。"]
+    ask("高血压能吃盐吗")
+    found = read_unanswered(kept)
+    assert [(each.question, each.reason) for each in found] == [
+        ("今天天气怎么样", "refused"),
+        ("高血压能吃盐吗", "declined"),
+    ]
+    assert found[0].kb_version == "abc123def456"
+    kept.unlink()
+    kept.mkdir()
+    ask("今天天气怎么样")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_cell_is_given_word_for_word_without_an_engine(
+    gateway: Running, engine: ScriptedEngine, stream: bool
+) -> None:
+    asked = [{"role": "user", "content": "感冒要多喝水吗"}]
+    if stream:
+        chunks = list(gateway.client.chat.completions.create(model="tuned-rag", messages=asked, stream=True))
+        text = "".join(c.choices[0].delta.content or "" for c in chunks)
+        message = next(d for d in (c.choices[0].delta.model_dump() for c in chunks) if "context" in d)
+    else:
+        answer = gateway.client.chat.completions.create(model="tuned-rag", messages=asked)
+        text, message = answer.choices[0].message.content or "", answer.choices[0].message.model_dump()
+        assert answer.usage is not None
+        assert answer.usage.total_tokens == 0
+    assert text == ROWS[2].answer + "[3]"
+    assert (message["context"]["quoted"], message["context"]["no_answer"]) == (True, False)
+    (mark,) = (a["url_citation"] for a in message["annotations"])
+    assert text[mark["start_index"] : mark["end_index"]] == "[3]"
+    assert mark["url"] == f"{gateway.url}/kb/rows/{ROWS[2].row_id}"
+    assert engine.requests == []
+
+
+def test_a_cell_that_may_not_fit_is_left_to_the_engine(gateway: Running, engine: ScriptedEngine) -> None:
+    asked = [{"role": "user", "content": "感冒要多喝水吗"}]
+    gateway.client.chat.completions.create(model="tuned-rag", messages=asked, max_tokens=4)
+    gateway.client.chat.completions.create(model="tuned-rag", messages=asked, stop=["。"])
+    assert len(engine.requests) == 2
+
+
+def test_a_filter_limits_the_rows(gateway: Running) -> None:
+    def rows(only: dict[str, object], model: str = "base-rag") -> list[str]:
+        answer = gateway.client.chat.completions.create(
+            model=model, messages=QUESTION, extra_body={"groundtune": {"filter": only}}
+        )
+        return [c["chunk_id"] for c in answer.choices[0].message.model_dump()["context"]["citations"]]
+
+    assert rows({"info_1": "糖尿病"}) == [ROWS[1].row_id]
+    assert rows({"info_1": ["糖尿病", "感冒"], "info_2": "饮食"}) == [ROWS[1].row_id, ROWS[2].row_id]
+    with pytest.raises(openai.BadRequestError, match="高血糖") as unknown:
+        rows({"info_1": "高血糖"})
+    assert unknown.value.param == "groundtune.filter"
+    with pytest.raises(openai.BadRequestError, match="not grounded"):
+        rows({"info_1": "糖尿病"}, model="base")
+    with pytest.raises(openai.BadRequestError, match="info_3"):
+        rows({"info_3": "糖尿病"})
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -55,6 +55,12 @@ def test_search(gateway: Running) -> None:
     assert [result.file_id for result in page.data] == [row.row_id for row in ROWS[:2]]
     assert page.data[0].content[0].text == ROWS[0].answer
     assert page.data[0].score > page.data[1].score
+    part = {"groundtune": {"filter": {"info_1": "感冒"}}}
+    filtered = gateway.client.vector_stores.search("kb", query="盐", extra_body=part)
+    assert [result.file_id for result in filtered.data] == [ROWS[2].row_id]
+    with pytest.raises(openai.BadRequestError, match="无"):
+        wrong = {"groundtune": {"filter": {"info_2": "无"}}}
+        gateway.client.vector_stores.search("kb", query="盐", extra_body=wrong)
     both = gateway.client.vector_stores.search("kb", query=["盐", "糖"])
     assert len(both.data) == len(ROWS)
     with pytest.raises(openai.NotFoundError, match="there is 'kb'"):

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import InputError
+from data.records import Row
+from rag.calibration import Calibration, LeavingOut, Topics, calibrate, load_calibration, questions_to_ask
+from rag.lexical import LexicalStage, open_lexical, write_lexical
+from tests.rag.rows import ROWS, row
+
+
+def vectors_of(rows: list[Row], seed: int = 1) -> np.ndarray:
+    """A vector a row: its topic's direction, a little of its own."""
+    random = np.random.default_rng(seed)
+    topics: dict[str, np.ndarray] = {}
+    made = []
+    for each in rows:
+        topic = topics.setdefault(each.info_1, random.normal(size=16))
+        made.append(topic + 0.5 * random.normal(size=16))
+    vectors = np.array(made, np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def lexical_of(rows: list[Row], folder: Path, gain: float = 0.01) -> LexicalStage:
+    write_lexical(folder, rows, 3)
+    return open_lexical(folder, [each.row_id for each in rows], gain)
+
+
+def many_rows(num_topics: int = 30, per_topic: int = 4) -> list[Row]:
+    return [
+        row(f"病{topic}", f"方面{number}", f"病{topic}的第{number}个问题", f"答{topic}{number}")
+        for topic in range(num_topics)
+        for number in range(per_topic)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(0.1, 90.0), (0.5, 50.0), (0.01, 99.0), (0.98, 2.0), (0.005, None)]
+)
+def test_a_threshold_keeps_its_rate_for_a_new_score(rate: float, expected: float | None) -> None:
+    scores = tuple(float(number) for number in range(1, 100))
+    assert Calibration(8.0, scores, scores, scores).answer_threshold(rate) == expected
+    assert Calibration(8.0, scores, scores, scores).verbatim_threshold(rate) == expected
+
+
+def test_new_scores_of_the_same_kind_exceed_a_threshold_as_often_as_chosen() -> None:
+    random = np.random.default_rng(3)
+    exceeded = []
+    for _ in range(200):
+        known, new = np.sort(random.normal(size=60)), random.normal(size=50)
+        threshold = Calibration(8.0, (), (), tuple(known)).answer_threshold(0.1)
+        assert threshold is not None
+        exceeded.append(np.mean(new > threshold))
+    assert np.mean(exceeded) == pytest.approx(0.1, abs=0.01)
+
+
+def test_what_is_left_out_lowers_the_score(tmp_path: Path) -> None:
+    rows = many_rows()
+    vectors = vectors_of(rows)
+    leaving_out = LeavingOut(rows, vectors, lexical_of(rows, tmp_path), usual_terms=8.0)
+    for place in range(0, len(rows), 7):
+        scores = leaving_out.ask(rows[place].question, vectors[place], place)
+        assert scores.own > scores.row_left_out >= scores.topic_left_out
+        assert leaving_out.best(rows[place].question, vectors[place]) == scores.own
+
+
+def test_calibration_separates_kept_rows_from_left_out_ones(tmp_path: Path) -> None:
+    rows = many_rows()
+    vectors = vectors_of(rows)
+    asked = questions_to_ask(rows)
+    made = calibrate(rows, vectors, lexical_of(rows, tmp_path), asked, vectors[asked])
+    assert len(made.own) == len(made.row_left_out) == len(made.topic_left_out) == len(rows)
+    assert list(made.own) == sorted(made.own)
+    threshold = made.answer_threshold(0.1)
+    assert threshold is not None
+    assert np.mean(np.array(made.topic_left_out) > threshold) <= 0.1
+    assert min(made.own) > threshold
+
+
+def test_it_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
+    made = Calibration(7.5, (0.9, 0.95), (0.8,), (0.7, 0.71))
+    made.save(tmp_path / "calibration.json")
+    assert load_calibration(tmp_path / "calibration.json") == made
+    for text in ("", "[]", '{"usual_terms": 1}', '{"usual_terms": 1, "own": "x"}'):
+        (tmp_path / "calibration.json").write_text(text)
+        with pytest.raises(InputError, match="rag index"):
+            load_calibration(tmp_path / "calibration.json")
+
+
+def test_at_most_300_rows_are_asked_and_an_edit_changes_hardly_any() -> None:
+    rows = many_rows(num_topics=200)
+    asked = {rows[place].row_id for place in questions_to_ask(rows)}
+    assert len(asked) == 300
+    with_new = [*rows, row("新病", "", "新问题", "新答")]
+    assert len(asked - {with_new[place].row_id for place in questions_to_ask(with_new)}) <= 1
+    assert questions_to_ask([row("甲", "", " ", "答")]) == []
+
+
+def test_a_topic_is_the_subject_and_a_department_is_none() -> None:
+    rows = many_rows(num_topics=60)
+    subjects = Topics(rows, vectors_of(rows))
+    assert [rows[place].info_1 for place in subjects.of(5)] == [rows[5].info_1] * 4
+
+    departments = [
+        row("内科" if place % 2 else "外科", f"病{place // 8}", f"问题{place}", "答") for place in range(240)
+    ]
+    same = Topics(departments, vectors_of(departments)).of(9)
+    assert {(departments[p].info_1, departments[p].info_2) for p in same} == {("内科", "病1")}
+    assert len(same) == 4
+
+
+def test_without_topics_the_nearest_rows_stand_for_one() -> None:
+    rows = [row("", "", f"问题{place}", "答") for place in range(300)]
+    vectors = vectors_of(rows)
+    same = Topics(rows, vectors).of(17)
+    assert 17 in same
+    assert len(same) == 3
+    assert set(same) == set(np.argsort(-(vectors @ vectors[17]))[:3])
+
+
+def test_a_workbook_of_one_topic_or_one_row_promises_nothing(tmp_path: Path) -> None:
+    rows = many_rows(num_topics=1)
+    vectors = vectors_of(rows)
+    made = calibrate(rows, vectors, lexical_of(rows, tmp_path), range(4), vectors)
+    assert made.topic_left_out == ()
+    assert made.answer_threshold(0.1) is None
+    alone = list(ROWS[:1])
+    made = calibrate(alone, vectors[:1], lexical_of(alone, tmp_path / "one"), [0], vectors[:1])
+    assert made.row_left_out == ()
+    assert made.verbatim_threshold(0.01) is None
+    assert math.isfinite(made.usual_terms)
+    assert calibrate(alone, vectors[:1], lexical_of(alone, tmp_path / "no"), [], vectors[:0]).own == ()

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from rag.calibration import Calibration
+from rag.judgement import Judge
+from rag.stages import Hit, Ranked
+from tests.rag.rows import COLD, SALT, row
+
+# A new unanswerable question exceeds 0.90 once in ten times, a wrong row 0.95 as often.
+_CALIBRATION = Calibration(
+    8.0,
+    (),
+    (*(0.95 - 0.01 * step for step in range(17, 0, -1)), 0.95, 0.96),
+    (*(0.90 - 0.01 * step for step in range(17, 0, -1)), 0.90, 0.91),
+)
+
+
+def judge(
+    question: str, score: float, *hits: Hit, tied: bool = False, best: str | None = None, **rates: float
+) -> tuple[bool, bool]:
+    """(is_doubtful, is_verbatim) where the dense stage gave the hit `score`."""
+    judged = Judge(_CALIBRATION, 0.001, **(rates or {"wrong_answer_rate": 0.1, "wrong_row_rate": 0.1})).judge(
+        question, {"dense": [Ranked(best or hits[0].row.row_id, score)], "lexical": []}, 5, hits, tied=tied
+    )
+    assert judged.evidence == score
+    return judged.is_doubtful, judged.is_verbatim
+
+
+_SALT, _COLD = Hit(SALT, 0.9, {}), Hit(COLD, 0.8, {})
+
+
+def test_weak_evidence_is_doubtful_and_strong_evidence_verbatim() -> None:
+    assert judge("盐怎么吃", 0.89, _SALT, _COLD) == (True, False)
+    assert judge("盐怎么吃", 0.90, _SALT, _COLD) == (True, False)
+    assert judge("盐怎么吃", 0.92, _SALT, _COLD) == (False, False)
+    assert judge("盐怎么吃", 0.955, _SALT, _COLD) == (False, True)
+
+
+def test_what_was_not_chosen_is_not_judged() -> None:
+    assert judge("盐怎么吃", 0.1, _SALT, wrong_row_rate=0.1) == (False, False)
+    assert judge("盐怎么吃", 0.99, _SALT, wrong_answer_rate=0.1) == (False, False)
+    assert judge(SALT.question, 0.99, _SALT, wrong_answer_rate=0.1) == (False, False)
+
+
+def test_a_row_is_verbatim_only_where_it_is_clear_which() -> None:
+    assert judge("盐怎么吃", 0.99, _SALT, _COLD, tied=True) == (False, False)
+    assert judge("盐怎么吃", 0.99, _SALT, _COLD, best=COLD.row_id) == (False, False)
+
+
+def test_the_rows_own_question_is_answered_whatever_the_score() -> None:
+    assert judge(f"{SALT.question}？", 0.5, _SALT, _COLD, tied=True) == (False, True)
+    assert judge(f" {SALT.question}!", 0.5, _SALT) == (False, True)
+
+
+def test_one_question_with_two_answers_is_not_given_word_for_word() -> None:
+    twin = Hit(row("另一类", "", SALT.question, "另一个答案"), 0.9, {})
+    assert judge(SALT.question, 0.99, _SALT, twin) == (False, False)
+
+
+def test_nothing_found_is_doubtful_where_refusal_is_chosen() -> None:
+    nothing = {"dense": [], "lexical": []}
+    assert (
+        Judge(_CALIBRATION, 0.001, wrong_answer_rate=0.1).judge("盐", nothing, 5, [], tied=False).is_doubtful
+    )
+    judged = Judge(_CALIBRATION, 0.001).judge("盐", nothing, 5, [], tied=False)
+    assert (judged.evidence, judged.is_doubtful, judged.is_verbatim) == (None, False, False)
+
+
+@pytest.mark.parametrize("rate", [0.0001, 0.001])
+def test_too_few_rows_refuse_nothing_and_only_equal_questions_are_verbatim(rate: float) -> None:
+    assert judge("盐怎么吃", 0.1, _SALT, wrong_answer_rate=rate) == (False, False)
+    assert judge("盐怎么吃", 1.0, _SALT, wrong_row_rate=rate) == (False, False)
+    assert judge(SALT.question, 0.1, _SALT, wrong_row_rate=rate) == (False, True)
