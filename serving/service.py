@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.bookkeeping import opened_access, request_log
 from serving.engines.client import engine_client
 from serving.engines.ports import bind_port
 from serving.engines.supervisor import EngineProcess, start_engines, stop_engines
 from serving.gateway.app import create_gateway
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import Lineup
+from serving.settings import LogPlace
 from serving.state import announced
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _WATCH_S = 1.0
 _LAST_ANSWERS_S = 2.0
 _SHUTDOWN_S = 7
+_SPENT = "tokens-today.json"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class Service:
         start_timeout_s: How long an engine may take to its first token.
         run_folder: Holds serve.json while the service is up.
         open_knowledge: Opens the index, while the engines start; None where there is none.
+        keys: The file of keys to ask for; None to ask for none.
+        public_paths: Beginnings of paths that open without a key.
+        log: Where the line for each request goes.
     """
 
     lineup: Lineup
@@ -66,6 +72,9 @@ class Service:
     start_timeout_s: float
     run_folder: Path
     open_knowledge: Callable[[], Knowledge] | None
+    keys: Path | None = None
+    public_paths: tuple[str, ...] = ("/health/",)
+    log: LogPlace = "off"
 
 
 def run_service(service: Service, on_ready: Callable[[str], None]) -> None:
@@ -100,18 +109,24 @@ async def _run(service: Service, bound: socket.socket, on_ready: Callable[[str],
             if service.open_knowledge is not None:
                 knowledge, _ = await asyncio.gather(_in_thread(service.open_knowledge), starting)
             await starting
-            app = create_gateway(
-                service.lineup.models,
-                client=client,
-                settings=service.settings,
-                knowledge=knowledge.index if knowledge else None,
-                grounder=knowledge.grounder if knowledge else None,
-            )
-            with contextlib.ExitStack() as stack:
+            async with contextlib.AsyncExitStack() as stack:
+                folder = service.run_folder
+                access = await stack.enter_async_context(
+                    opened_access(service.keys, service.public_paths, folder / _SPENT)
+                )
+                app = create_gateway(
+                    service.lineup.models,
+                    client=client,
+                    settings=service.settings,
+                    knowledge=knowledge.index if knowledge else None,
+                    grounder=knowledge.grounder if knowledge else None,
+                    access=access,
+                    observers=stack.enter_context(request_log(service.log, folder / "logs")),
+                )
 
                 def announce() -> None:
                     url = _url(bound)
-                    stack.enter_context(announced(service.run_folder, url))
+                    stack.enter_context(announced(folder, url))
                     on_ready(url)
 
                 watch = asyncio.ensure_future(_watch(processes))

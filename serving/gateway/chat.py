@@ -11,12 +11,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from serving.gateway.answers import AnswerHead, chat_events, whole_chat
-from serving.gateway.asking import Question, Timing, asked, begun
+from serving.gateway.asking import Question, asked, begun
 from serving.gateway.citing import cited, refused
 from serving.gateway.errors import bad_request
 from serving.gateway.events import EventStream, while_connected
 from serving.gateway.models import ServedModel
 from serving.gateway.parts import Gateway
+from serving.gateway.record import RequestRecord, record_of
 from serving.gateway.relay import Pieces
 from serving.gateway.schema import ChatRequest
 
@@ -30,19 +31,22 @@ def chat_routes(gateway: Gateway) -> APIRouter:
 
     @router.post("/chat/completions")
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        timing = Timing(gateway.clock, gateway.clock.elapsed_s())
+        record = record_of(request.scope)
         model = gateway.models.find(body.model)
+        record.model = model.model_id
+        if gateway.settings.log_prompts:
+            record.prompt = [message.as_sent() for message in body.messages]
         fields, without_effect = body.fields_for(model.engine, gateway.settings.temperature)
-        answering = _answering(gateway, model, body, fields, timing, gateway.base_url(request))
-        pieces = await while_connected(request.receive, answering)
+        answering = _answering(gateway, model, body, fields, record, gateway.base_url(request))
+        pieces = await while_connected(request.receive, answering, gateway.left_s(record))
         head = AnswerHead(f"chatcmpl-{uuid4().hex}", body.model, int(gateway.clock.now_s()))
         if body.stream:
-            source = await begun(request.receive, pieces)
+            source = await begun(request.receive, pieces, gateway.left_s(record))
             events = chat_events(head, source, body.include_usage)
-            return EventStream(events, source, timing.headers(without_effect))
-        whole = await while_connected(request.receive, whole_chat(head, pieces))
-        timing.mark("total")
-        return JSONResponse(whole, headers=timing.headers(without_effect))
+            return EventStream(events, source, record.headers(without_effect), gateway.left_s(record))
+        whole = await while_connected(request.receive, whole_chat(head, pieces), gateway.left_s(record))
+        record.mark("total")
+        return JSONResponse(whole, headers=record.headers(without_effect))
 
     return router
 
@@ -52,7 +56,7 @@ async def _answering(
     model: ServedModel,
     body: ChatRequest,
     fields: Mapping[str, Any],
-    timing: Timing,
+    record: RequestRecord,
     base_url: str,
 ) -> Pieces:
     """Return the answer's pieces to come; for a grounded model the rows are searched first."""
@@ -60,18 +64,19 @@ async def _answering(
     if not model.grounded or gateway.grounder is None:
         messages = with_system_prompt(messages, gateway.settings.system_prompt)
         sent = {**fields, "messages": list(messages)}
-        return asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
+        return asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), record)
     if "tools" in fields:
         raise bad_request(f"tools: not supported by the grounded model {body.model!r}; leave it out", "tools")
     question = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
     if not question.strip():
         raise bad_request("messages: a grounded model needs a user message with text", "messages")
     grounding = await asyncio.to_thread(gateway.grounder.ground, messages)
-    timing.marks.update(grounding.timings_ms)
+    record.marks.update(grounding.timings_ms)
     if grounding.refusal is not None:
+        record.is_refusal = True
         return refused(grounding.refusal, question)
     sent = {**fields, "messages": list(grounding.messages)}
-    pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
+    pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), record)
     # A client's stop strings and log-probabilities are about the model's own text.
     may_add = not body.stops and not fields.get("logprobs")
     return cited(pieces, grounding, question, base_url, may_add=may_add)

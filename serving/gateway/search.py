@@ -43,7 +43,8 @@ def search_routes(gateway: Gateway, knowledge: KnowledgeIndex) -> APIRouter:
                         best[hit.row.row_id] = hit
             return sorted(best.values(), key=lambda hit: -hit.score)[: body.max_num_results]
 
-        hits = await while_connected(request.receive, asyncio.to_thread(find))
+        limit_s = gateway.settings.request_timeout_s
+        hits = await while_connected(request.receive, asyncio.to_thread(find), limit_s)
         base_url = gateway.base_url(request)
         return {
             "object": "vector_store.search_results.page",
