@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
@@ -22,8 +21,9 @@ from starlette.types import ASGIApp
 
 from serving.bookkeeping import opened_access, request_log
 from serving.engines.client import engine_client
+from serving.engines.keeper import keeping
 from serving.engines.ports import bind_port
-from serving.engines.supervisor import EngineProcess, start_engines, stop_engines
+from serving.engines.supervisor import start_engines, stop_engines
 from serving.gateway.app import create_gateway
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import Lineup
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from rag.grounding import Grounder
     from rag.knowledge import KnowledgeIndex
 
-_WATCH_S = 1.0
 _LAST_ANSWERS_S = 2.0
 _SHUTDOWN_S = 7
 _SPENT = "tokens-today.json"
@@ -114,6 +113,9 @@ async def _run(service: Service, bound: socket.socket, on_ready: Callable[[str],
                 access = await stack.enter_async_context(
                     opened_access(service.keys, service.public_paths, folder / _SPENT)
                 )
+                keepers = contextlib.AsyncExitStack()
+                stack.push_async_callback(keepers.aclose)
+                lives = await keepers.enter_async_context(keeping(processes, client, service.start_timeout_s))
                 app = create_gateway(
                     service.lineup.models,
                     client=client,
@@ -121,6 +123,7 @@ async def _run(service: Service, bound: socket.socket, on_ready: Callable[[str],
                     knowledge=knowledge.index if knowledge else None,
                     grounder=knowledge.grounder if knowledge else None,
                     access=access,
+                    lives=lives,
                     observers=stack.enter_context(request_log(service.log, folder / "logs")),
                 )
 
@@ -129,9 +132,11 @@ async def _run(service: Service, bound: socket.socket, on_ready: Callable[[str],
                     stack.enter_context(announced(folder, url))
                     on_ready(url)
 
-                watch = asyncio.ensure_future(_watch(processes))
-                stack.callback(watch.cancel)
-                await _serve(app, bound, processes, announce)
+                async def stop() -> None:
+                    await keepers.aclose()  # or they would be started again
+                    await asyncio.to_thread(stop_engines, processes)
+
+                await _serve(app, bound, stop, announce)
         finally:
             # Where the index could not be opened, the engines are still on their way up.
             starting.cancel()
@@ -163,7 +168,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    app: ASGIApp, bound: socket.socket, processes: tuple[EngineProcess, ...], on_ready: Callable[[], None]
+    app: ASGIApp, bound: socket.socket, stop: Callable[[], Awaitable[None]], on_ready: Callable[[], None]
 ) -> None:
     """Serve until cancelled.
 
@@ -185,22 +190,9 @@ async def _serve(
         server.should_exit = True
         await asyncio.wait({serving}, timeout=_LAST_ANSWERS_S)
         if not serving.done():
-            await asyncio.to_thread(stop_engines, processes)
+            await stop()
             await serving
         raise
-
-
-async def _watch(processes: tuple[EngineProcess, ...]) -> None:
-    """Say it once when an engine dies; the gateway answers 503 for its models from then on."""
-    running = list(processes)
-    while running:
-        await asyncio.sleep(_WATCH_S)
-        for process in [p for p in running if p.exit_status is not None]:
-            running.remove(process)
-            told = (
-                f"engine {process.engine.name!r} ended with status {process.exit_status}; see {process.log}"
-            )
-            print(told, file=sys.stderr)
 
 
 def _url(bound: socket.socket) -> str:

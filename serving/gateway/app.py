@@ -6,7 +6,7 @@ Knows nothing of processes, ports and files: engines, index, HTTP client and clo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from serving.engines.upstream import EngineLife, Upstream
 from serving.gateway.admission import Access, Admission
 from serving.gateway.chat import chat_routes
 from serving.gateway.clock import Clock
@@ -46,7 +47,7 @@ def create_gateway(
     clock: Clock | None = None,
     access: Access | None = None,
     observers: Sequence[Observer] = (),
-    engine_restarts: Callable[[], Mapping[str, int]] = dict,
+    lives: Mapping[str, EngineLife] | None = None,
 ) -> ASGIApp:
     """Return the application.
 
@@ -56,7 +57,7 @@ def create_gateway(
         grounder: Needed where a model of `models` is grounded.
         access: The keys to ask for; without it nobody is asked for one.
         observers: Get the record of every request when it is over.
-        engine_restarts: Returns how often each engine was started again, for /metrics.
+        lives: Of the engines that are started again when they end, by name: requests wait for them.
 
     Raises:
         ValueError: a model is grounded and there is nothing to ground it in.
@@ -81,11 +82,19 @@ def create_gateway(
         )
         for engine in models.engines
     }
+    lives = lives or {}
+    upstreams = {
+        engine.name: Upstream(engine, clock.elapsed_s, lives.get(engine.name)) for engine in models.engines
+    }
+
+    def restarts() -> dict[str, int]:
+        return {name: life.num_restarts for name, life in lives.items()}
+
     budgets = access.budgets if access is not None else None
     gateway = Gateway(
-        models, client, settings, health, PromptMeter(), clock, gates, budgets, knowledge, grounder
+        models, client, settings, health, PromptMeter(), clock, gates, upstreams, budgets, knowledge, grounder
     )
-    metrics = GatewayMetrics(gates, engine_restarts)
+    metrics = GatewayMetrics(gates, restarts)
     # Its documentation pages load scripts from elsewhere; /openapi.json says the same.
     app = FastAPI(title="GroundTune", redirect_slashes=False, docs_url=None, redoc_url=None)
     install_error_handlers(app)

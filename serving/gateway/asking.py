@@ -10,11 +10,11 @@ from typing import Any
 from starlette.types import Receive
 
 from serving.engines.engine import Engine
-from serving.gateway.errors import ApiError
+from serving.gateway.attempts import answered
 from serving.gateway.events import while_connected
 from serving.gateway.parts import Gateway
 from serving.gateway.record import RequestRecord
-from serving.gateway.relay import End, Piece, Pieces, Text, ask_engine
+from serving.gateway.relay import End, Piece, Pieces, Text
 from serving.gateway.spending import spending
 from serving.gateway.stops import until_stop
 
@@ -40,7 +40,7 @@ async def asked(gateway: Gateway, engine: Engine, question: Question, record: Re
     """Yield the pieces of the engine's answer, ended at a stop string, noting its health and the first token.
 
     Raises:
-        ApiError: as `ask_engine`; also 400 where the prompt is too long, 429 where the engine is busy or the
+        ApiError: as `answered`; also 400 where the prompt is too long, 429 where the engine is busy or the
             key's tokens are used up.
     """
     settings, stops = gateway.settings, question.stops
@@ -50,22 +50,17 @@ async def asked(gateway: Gateway, engine: Engine, question: Question, record: Re
         body["stop"] = list(stops)
     with spending(gateway.budgets, record, question.body, length):
         async with gateway.gates[engine.name].place():
-            pieces = ask_engine(gateway.client, engine, question.path, body, settings.engine_timeout_s)
+            pieces = answered(gateway, gateway.upstreams[engine.name], question.path, body, record)
             if stops and "stop" not in engine.accepts:
                 pieces = until_stop(pieces, stops)
             async with aclosing(pieces):
-                try:
-                    async for piece in pieces:
-                        if isinstance(piece, Text):
-                            record.saw_text()
-                            gateway.health.saw_token(engine)
-                        elif isinstance(piece, End):
-                            record.usage = piece.usage
-                        yield piece
-                except ApiError as error:
-                    if error.code in ("engine_unavailable", "engine_timeout"):
-                        gateway.health.saw_failure(engine)
-                    raise
+                async for piece in pieces:
+                    if isinstance(piece, Text):
+                        record.saw_text()
+                        gateway.health.saw_token(engine)
+                    elif isinstance(piece, End):
+                        record.usage = piece.usage
+                    yield piece
 
 
 class Begun:

@@ -72,10 +72,11 @@ def request_too_long() -> ApiError:
     )
 
 
-def engine_down(name: str, reason: str) -> ApiError:
+def engine_down(name: str, reason: str, retry_after_s: int | None = None) -> ApiError:
     """Return the 503 of an engine that cannot be reached or died."""
     message = f"engine {name!r} is not available: {reason}"
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, code="engine_unavailable")
+    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, code="engine_unavailable", headers=headers)
 
 
 def engine_silent(name: str, timeout_s: float) -> ApiError:

@@ -10,6 +10,7 @@ import httpx
 from starlette.requests import Request
 
 from serving.access.budgets import Budgets
+from serving.engines.upstream import Upstream
 from serving.gateway.clock import Clock
 from serving.gateway.gate import Gate
 from serving.gateway.health import EngineHealth
@@ -38,6 +39,7 @@ class GatewaySettings:
         ready_window_s: How long a token proves that an engine works, for /health/ready.
         probe_timeout_s: How long /health/ready waits for a token of an idle engine.
         request_timeout_s: Longest time of one request, the wait for its turn included.
+        restart_wait_s: How long a request waits for an engine that is being started again.
         max_requests: Most requests with a body in the gateway at once; more are refused with 429.
         max_running: Most requests that one engine is asked at once.
         max_waiting: Most requests that wait for their turn at one engine; more are refused with 429.
@@ -58,6 +60,7 @@ class GatewaySettings:
     ready_window_s: float = 30.0
     probe_timeout_s: float = 10.0
     request_timeout_s: float = 600.0
+    restart_wait_s: float = 60.0
     max_requests: int = 256
     max_running: int = 32
     max_waiting: int = 64
@@ -72,7 +75,8 @@ class GatewaySettings:
 class Gateway:
     """The parts that the routes work with.
 
-    `gates` by the engine's name; `knowledge` and `grounder` are None without an index, `budgets` without keys.
+    `gates` and `upstreams` by the engine's name; `knowledge` and `grounder` are None without an
+    index, `budgets` without keys.
     """
 
     models: ModelTable
@@ -82,6 +86,7 @@ class Gateway:
     meter: PromptMeter
     clock: Clock
     gates: Mapping[str, Gate]
+    upstreams: Mapping[str, Upstream]
     budgets: Budgets | None
     knowledge: KnowledgeIndex | None
     grounder: Grounder | None
