@@ -62,6 +62,11 @@ class Workspace:
         """Fetched models, one folder each."""
         return self.root / "models"
 
+    @property
+    def keys(self) -> Path:
+        """The API keys that `groundtune serve` asks for, where there is such a file."""
+        return self.root / "keys.json"
+
     def run(self, name: str) -> Run:
         """Return the places of run `name`.
 

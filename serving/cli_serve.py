@@ -9,13 +9,18 @@ from typing import Annotated
 
 import typer
 
+from serving.cli_keys import app as keys_app
+
 app = typer.Typer(
-    add_completion=False, help="Serve base, tuned, base-rag and tuned-rag behind one OpenAI-compatible API."
+    add_completion=False,
+    help="Serve base, tuned, base-rag and tuned-rag behind one OpenAI-compatible API; Ctrl-C stops all.",
 )
+app.add_typer(keys_app, name="keys")
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def serve(
+    context: typer.Context,
     config: Annotated[
         Path | None, typer.Option("--config", help="A YAML of configs/; without it, the run's own.")
     ] = None,
@@ -35,7 +40,9 @@ def serve(
         bool, typer.Option("--require-tuned", help="Fail where there is no merged model.")
     ] = False,
 ) -> None:
-    """Start the engines and the gateway; Ctrl-C stops all."""
+    """Start the engines and the gateway, unless a subcommand was asked for."""
+    if context.invoked_subcommand is not None:
+        return
     from data.workspace import open_workspace
     from serving.preparation import Choices, prepare_service
     from serving.service import run_service

@@ -8,17 +8,20 @@ from functools import partial
 from pathlib import Path
 
 from data.config import RawConfig, section, settle_config
-from data.errors import InputError
+from data.errors import InputError, UsageError
 from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
 from data.settings import PrepareSection
 from data.workspace import Run, Workspace
 from rag.config import IndexSection, RetrieveSection
 from rag.versions import current_version
+from serving.access.keys import read_keys
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import make_lineup
 from serving.service import Knowledge, Service
 from serving.settings import ServeSection, Weights
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,21 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
         public_url=config.public_url,
         engine_timeout_s=config.engine_timeout_s,
         ready_window_s=config.ready_window_s,
+        request_timeout_s=config.request_timeout_s,
+        max_requests=config.max_requests,
+        max_running=config.max_running,
+        max_waiting=config.max_waiting,
+        wait_timeout_s=config.wait_timeout_s,
+        max_body_bytes=config.max_body_bytes,
+        cors_origins=config.cors_origins,
+        log_prompts=config.log_prompts,
     )
+    keys = _keys_file(workspace, config)
+    if keys is None and choices.host not in _LOOPBACK:
+        notes.append(
+            f"listening on {choices.host} without keys: whoever reaches it may ask; "
+            "`groundtune serve keys add NAME` makes one"
+        )
     service = Service(
         lineup=lineup,
         settings=settings,
@@ -86,8 +103,35 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
         start_timeout_s=config.start_timeout_s,
         run_folder=run.folder,
         open_knowledge=open_knowledge,
+        keys=keys,
+        public_paths=_public_paths(config),
+        log=config.log,
     )
     return service, notes
+
+
+def _keys_file(workspace: Workspace, config: ServeSection) -> Path | None:
+    """Return the file of keys to ask for, checked; None where none was ever made.
+
+    Raises:
+        InputError: the file is not there or not one of keys.
+        UsageError: there is no key in it, so that nobody could ask anything.
+    """
+    path = Path(config.keys_file) if config.keys_file else workspace.keys
+    if config.keys_file is None and not path.exists():
+        return None
+    if not read_keys(path):
+        raise UsageError(
+            f"{path}: no key in it; add one with `groundtune serve keys add NAME`, or remove the file"
+        )
+    return path
+
+
+def _public_paths(config: ServeSection) -> tuple[str, ...]:
+    """Return the beginnings of the paths that open without a key; a load balancer has none to show."""
+    rows = ("/kb/rows/",) if config.public_rows else ()
+    metrics = ("/metrics",) if config.public_metrics else ()
+    return ("/health/", *rows, *metrics)
 
 
 def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
@@ -20,12 +19,15 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.bookkeeping import opened_access, request_log
 from serving.engines.client import engine_client
+from serving.engines.keeper import keeping
 from serving.engines.ports import bind_port
-from serving.engines.supervisor import EngineProcess, start_engines, stop_engines
+from serving.engines.supervisor import start_engines, stop_engines
 from serving.gateway.app import create_gateway
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import Lineup
+from serving.settings import LogPlace
 from serving.state import announced
 
 if TYPE_CHECKING:
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
     from rag.knowledge import KnowledgeIndex
     from rag.unanswered import UnansweredLog
 
-_WATCH_S = 1.0
 _LAST_ANSWERS_S = 2.0
 _SHUTDOWN_S = 7
+_SPENT = "tokens-today.json"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class Service:
         start_timeout_s: How long an engine may take to its first token.
         run_folder: Holds serve.json while the service is up.
         open_knowledge: Opens the index, while the engines start; None where there is none.
+        keys: The file of keys to ask for; None to ask for none.
+        public_paths: Beginnings of paths that open without a key.
+        log: Where the line for each request goes.
     """
 
     lineup: Lineup
@@ -68,6 +73,9 @@ class Service:
     start_timeout_s: float
     run_folder: Path
     open_knowledge: Callable[[], Knowledge] | None
+    keys: Path | None = None
+    public_paths: tuple[str, ...] = ("/health/",)
+    log: LogPlace = "off"
 
 
 def run_service(service: Service, on_ready: Callable[[str], None]) -> None:
@@ -102,24 +110,36 @@ async def _run(service: Service, bound: socket.socket, on_ready: Callable[[str],
             if service.open_knowledge is not None:
                 knowledge, _ = await asyncio.gather(_in_thread(service.open_knowledge), starting)
             await starting
-            app = create_gateway(
-                service.lineup.models,
-                client=client,
-                settings=service.settings,
-                knowledge=knowledge.index if knowledge else None,
-                grounder=knowledge.grounder if knowledge else None,
-                unanswered=knowledge.unanswered if knowledge else None,
-            )
-            with contextlib.ExitStack() as stack:
+            async with contextlib.AsyncExitStack() as stack:
+                folder = service.run_folder
+                access = await stack.enter_async_context(
+                    opened_access(service.keys, service.public_paths, folder / _SPENT)
+                )
+                keepers = contextlib.AsyncExitStack()
+                stack.push_async_callback(keepers.aclose)
+                lives = await keepers.enter_async_context(keeping(processes, client, service.start_timeout_s))
+                app = create_gateway(
+                    service.lineup.models,
+                    client=client,
+                    settings=service.settings,
+                    knowledge=knowledge.index if knowledge else None,
+                    grounder=knowledge.grounder if knowledge else None,
+                    unanswered=knowledge.unanswered if knowledge else None,
+                    access=access,
+                    lives=lives,
+                    observers=stack.enter_context(request_log(service.log, folder / "logs")),
+                )
 
                 def announce() -> None:
                     url = _url(bound)
-                    stack.enter_context(announced(service.run_folder, url))
+                    stack.enter_context(announced(folder, url))
                     on_ready(url)
 
-                watch = asyncio.ensure_future(_watch(processes))
-                stack.callback(watch.cancel)
-                await _serve(app, bound, processes, announce)
+                async def stop() -> None:
+                    await keepers.aclose()  # or they would be started again
+                    await asyncio.to_thread(stop_engines, processes)
+
+                await _serve(app, bound, stop, announce)
         finally:
             # Where the index could not be opened, the engines are still on their way up.
             starting.cancel()
@@ -151,7 +171,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    app: ASGIApp, bound: socket.socket, processes: tuple[EngineProcess, ...], on_ready: Callable[[], None]
+    app: ASGIApp, bound: socket.socket, stop: Callable[[], Awaitable[None]], on_ready: Callable[[], None]
 ) -> None:
     """Serve until cancelled.
 
@@ -173,22 +193,9 @@ async def _serve(
         server.should_exit = True
         await asyncio.wait({serving}, timeout=_LAST_ANSWERS_S)
         if not serving.done():
-            await asyncio.to_thread(stop_engines, processes)
+            await stop()
             await serving
         raise
-
-
-async def _watch(processes: tuple[EngineProcess, ...]) -> None:
-    """Say it once when an engine dies; the gateway answers 503 for its models from then on."""
-    running = list(processes)
-    while running:
-        await asyncio.sleep(_WATCH_S)
-        for process in [p for p in running if p.exit_status is not None]:
-            running.remove(process)
-            told = (
-                f"engine {process.engine.name!r} ended with status {process.exit_status}; see {process.log}"
-            )
-            print(told, file=sys.stderr)
 
 
 def _url(bound: socket.socket) -> str:

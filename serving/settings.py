@@ -10,6 +10,7 @@ from data.config import Section
 from serving.engines.transformers_serve import Dtype
 
 Weights = Literal["base", "tuned"]
+LogPlace = Literal["file", "stderr", "off"]
 ModelName = Literal["base", "tuned", "base-rag", "tuned-rag"]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
 
@@ -45,6 +46,30 @@ class ServeSection(Section):
     """Longest silence of an engine before a request ends with 504."""
     ready_window_s: Annotated[float, Field(ge=0)] = 30.0
     """How long a token proves that an engine works."""
+    request_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Longest time of one request, the wait for its turn included."""
+    max_requests: Annotated[int, Field(ge=1)] = 256
+    """Most requests in the gateway at once, all engines together; more get 429."""
+    max_running: Annotated[int, Field(ge=1)] = 32
+    """Most requests that one engine is asked at once."""
+    max_waiting: Annotated[int, Field(ge=0)] = 64
+    """Most requests that wait for their turn at one engine; more get 429."""
+    wait_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Longest wait for a turn; then 429."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
+    """Largest body of a request; larger ones get 413."""
+    keys_file: str | None = None
+    """The keys to ask for; default: keys.json under var/ where there is one, and no keys where there is none."""
+    public_rows: bool = False
+    """Whether the pages that citations link to (/kb/rows/ID) open without a key."""
+    public_metrics: bool = False
+    """Whether /metrics opens without a key."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose web pages may call the service, as in https://example.org; none by default."""
+    log: LogPlace = "file"
+    """Where a line of JSON for each request goes; the file is logs/requests.jsonl of the run."""
+    log_prompts: bool = False
+    """Whether that line has what was asked."""
     public_url: HttpUrl | None = None
     """How clients reach the server, for links in answers; default: as the request was addressed."""
     model_ids: Annotated[dict[ModelName, str], Field(default_factory=dict)]

@@ -25,6 +25,7 @@ class Engine:
         context_tokens: Most tokens, prompt and answer together, of one request; None where it is not known.
         tokenizer: The model's tokenizer.json, to count long prompts with; None where there is none to read.
         api_key: Sent as a bearer token.
+        more_urls: Further servers of the same model, as `base_url`; a request goes to one of them.
     """
 
     name: str
@@ -35,6 +36,12 @@ class Engine:
     context_tokens: int | None = None
     tokenizer: Path | None = None
     api_key: str | None = field(default=None, repr=False)
+    more_urls: tuple[str, ...] = ()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every server of it."""
+        return (self.base_url, *self.more_urls)
 
     @property
     def headers(self) -> Mapping[str, str]:

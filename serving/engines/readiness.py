@@ -14,7 +14,7 @@ class NotReadyError(Exception):
 
 
 async def produce_token(client: httpx.AsyncClient, engine: Engine, timeout_s: float) -> None:
-    """Ask `engine` for one token.
+    """Ask `engine` for one token; of several servers, one that produces it is enough.
 
     Temperature 0, because an engine with `samples` False keeps the settings of its first request, which is
     this one.
@@ -22,6 +22,19 @@ async def produce_token(client: httpx.AsyncClient, engine: Engine, timeout_s: fl
     Raises:
         NotReadyError: it is not there, does not answer in `timeout_s`, or answers something else.
     """
+    reasons = []
+    for url in engine.urls:
+        try:
+            await _produce_token_at(client, engine, url, timeout_s)
+            return
+        except NotReadyError as error:
+            reasons.append(str(error))
+    raise NotReadyError("; ".join(dict.fromkeys(reasons)))
+
+
+async def _produce_token_at(
+    client: httpx.AsyncClient, engine: Engine, base_url: str, timeout_s: float
+) -> None:
     body = {
         "model": engine.model,
         "messages": PROBE_MESSAGES,
@@ -29,7 +42,7 @@ async def produce_token(client: httpx.AsyncClient, engine: Engine, timeout_s: fl
         "temperature": 0,
         "stream": False,
     }
-    url = f"{engine.base_url}/chat/completions"
+    url = f"{base_url}/chat/completions"
     try:
         response = await client.post(url, json=body, headers=engine.headers, timeout=timeout_s)
         tokens = (

@@ -28,7 +28,7 @@ _LOG_LINES = 15
 
 
 class EngineProcess:
-    """One engine's process: started once, stopped once."""
+    """One engine's process, which may be started again after it has stopped."""
 
     def __init__(self, engine: Engine, command: Command, log: Path, grace_s: float = 2.0) -> None:
         """`grace_s` is the time between asking the process to stop and killing it."""
@@ -49,8 +49,10 @@ class EngineProcess:
         return self._launcher.poll() if self._launcher else None
 
     def start(self) -> None:
-        """Start the process; its output goes to the log file, which begins anew."""
+        """Start the process; its output goes to the log file. The one before it is kept as `NAME.log.1`."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         launch = [sys.executable, "-I", "-S", str(_LAUNCHER), str(self._grace_s), *self._command.argv]
         with self.log.open("wb") as output:
             self._launcher = subprocess.Popen(
@@ -92,6 +94,11 @@ class EngineProcess:
         return "\n".join(
             [f"engine {self.engine.name!r} {what}; last lines of {self.log}:", *(lines or ["  (empty)"])]
         )
+
+    def stop(self) -> None:
+        """Stop the process if it runs; returns when nothing of it is left."""
+        self.ask_to_stop()
+        self.wait_stopped()
 
     def ask_to_stop(self) -> None:
         """Begin stopping; returns at once."""

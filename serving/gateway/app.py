@@ -6,22 +6,29 @@ Knows nothing of processes, ports and files: engines, index, HTTP client and clo
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import httpx
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
+from serving.engines.upstream import EngineLife, Upstream
+from serving.gateway.admission import Access, Admission
 from serving.gateway.chat import chat_routes
+from serving.gateway.clock import Clock
 from serving.gateway.completions import completion_routes
+from serving.gateway.edge import Edge, Observer
 from serving.gateway.embeddings import embedding_routes
 from serving.gateway.errors import install_error_handlers
+from serving.gateway.gate import Gate
 from serving.gateway.health import EngineHealth, health_routes
 from serving.gateway.lengths import PromptMeter
 from serving.gateway.listing import listing_routes
+from serving.gateway.metrics import GatewayMetrics, metrics_routes
 from serving.gateway.models import ModelTable
-from serving.gateway.parts import Clock, Gateway, GatewaySettings
+from serving.gateway.parts import Gateway, GatewaySettings
 from serving.gateway.rows import row_routes
 from serving.gateway.search import search_routes
 
@@ -29,24 +36,6 @@ if TYPE_CHECKING:
     from rag.grounding import Grounder
     from rag.knowledge import KnowledgeIndex
     from rag.unanswered import UnansweredLog
-
-
-class VersionHeader:
-    """Puts the knowledge base's version on every response, errors included."""
-
-    def __init__(self, app: ASGIApp, version: str) -> None:
-        self._app = app
-        self._version = version
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, adding the header to what comes back."""
-
-        async def send_with_version(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-KB-Version"] = self._version
-            await send(message)
-
-        await self._app(scope, receive, send_with_version)
 
 
 def create_gateway(
@@ -58,6 +47,9 @@ def create_gateway(
     grounder: Grounder | None = None,
     unanswered: UnansweredLog | None = None,
     clock: Clock | None = None,
+    access: Access | None = None,
+    observers: Sequence[Observer] = (),
+    lives: Mapping[str, EngineLife] | None = None,
 ) -> ASGIApp:
     """Return the application.
 
@@ -66,6 +58,9 @@ def create_gateway(
         knowledge: The index behind rows, search and embeddings; without one those routes do not exist.
         grounder: Needed where a model of `models` is grounded.
         unanswered: Where questions without an answer are kept; None: nowhere.
+        access: The keys to ask for; without it nobody is asked for one.
+        observers: Get the record of every request when it is over.
+        lives: Of the engines that are started again when they end, by name: requests wait for them.
 
     Raises:
         ValueError: a model is grounded and there is nothing to ground it in.
@@ -80,7 +75,39 @@ def create_gateway(
         probe_timeout_s=settings.probe_timeout_s,
         elapsed_s=clock.elapsed_s,
     )
-    gateway = Gateway(models, client, settings, health, PromptMeter(), clock, knowledge, grounder, unanswered)
+    gates = {
+        engine.name: Gate(
+            engine.name,
+            max_running=settings.max_running,
+            max_waiting=settings.max_waiting,
+            timeout_s=settings.wait_timeout_s,
+            elapsed_s=clock.elapsed_s,
+        )
+        for engine in models.engines
+    }
+    lives = lives or {}
+    upstreams = {
+        engine.name: Upstream(engine, clock.elapsed_s, lives.get(engine.name)) for engine in models.engines
+    }
+
+    def restarts() -> dict[str, int]:
+        return {name: life.num_restarts for name, life in lives.items()}
+
+    gateway = Gateway(
+        models=models,
+        client=client,
+        settings=settings,
+        health=health,
+        meter=PromptMeter(),
+        clock=clock,
+        gates=gates,
+        upstreams=upstreams,
+        budgets=access.budgets if access is not None else None,
+        knowledge=knowledge,
+        grounder=grounder,
+        unanswered=unanswered,
+    )
+    metrics = GatewayMetrics(gates, restarts)
     # Its documentation pages load scripts from elsewhere; /openapi.json says the same.
     app = FastAPI(title="GroundTune", redirect_slashes=False, docs_url=None, redoc_url=None)
     install_error_handlers(app)
@@ -89,12 +116,32 @@ def create_gateway(
         chat_routes(gateway),
         completion_routes(gateway),
         health_routes(health),
+        metrics_routes(metrics),
     ]
     if knowledge is not None:
-        routers.append(embedding_routes(knowledge, settings.embedding_id))
+        routers.append(embedding_routes(knowledge, settings.embedding_id, settings.request_timeout_s))
         routers.append(search_routes(gateway, knowledge))
         routers.append(row_routes(knowledge))
     for router in routers:
         app.include_router(router)
-    # Around everything, not as a middleware: those do not see the answer to an error that nobody caught.
-    return app if knowledge is None else VersionHeader(app, knowledge.version)
+    admission = Admission(
+        app,
+        access=access,
+        max_requests=settings.max_requests,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+    )
+    headers = {"X-KB-Version": knowledge.version} if knowledge is not None else {}
+    inner = _with_cors(admission, settings.cors_origins) if settings.cors_origins else admission
+    return Edge(inner, clock=clock, headers=headers, observers=(metrics, *observers))
+
+
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let the pages of `origins` call; outside of the keys, because a browser asks first and without one."""
+    return CORSMiddleware(
+        app,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+        expose_headers=["Retry-After", "Server-Timing", "X-KB-Version", "X-Request-Id"],
+    )

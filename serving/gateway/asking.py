@@ -4,36 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Receive
 
 from serving.engines.engine import Engine
-from serving.gateway.errors import ApiError
+from serving.gateway.attempts import answered
 from serving.gateway.events import while_connected
-from serving.gateway.parts import Clock, Gateway
-from serving.gateway.relay import Piece, Pieces, Text, ask_engine
+from serving.gateway.parts import Gateway
+from serving.gateway.record import RequestRecord
+from serving.gateway.relay import End, Piece, Pieces, Text
+from serving.gateway.spending import spending
 from serving.gateway.stops import until_stop
-
-
-@dataclass
-class Timing:
-    """Durations of one request in milliseconds, for the Server-Timing header."""
-
-    clock: Clock
-    started_s: float
-    marks: dict[str, float] = field(default_factory=dict)
-
-    def mark(self, name: str) -> None:
-        """Note under `name` how long the request has taken so far, the first time."""
-        self.marks.setdefault(name, (self.clock.elapsed_s() - self.started_s) * 1000)
-
-    def headers(self, without_effect: Sequence[str]) -> dict[str, str]:
-        """Return the response headers: durations, and the fields that the engine has no use for."""
-        durations = ", ".join(f"{name};dur={duration_ms:.1f}" for name, duration_ms in self.marks.items())
-        ignored = {"X-Fields-Without-Effect": ", ".join(without_effect)} if without_effect else {}
-        return {"Server-Timing": durations, **ignored}
 
 
 @dataclass(frozen=True)
@@ -53,31 +36,31 @@ class Question:
     stops: Sequence[str]
 
 
-async def asked(gateway: Gateway, engine: Engine, question: Question, timing: Timing) -> Pieces:
+async def asked(gateway: Gateway, engine: Engine, question: Question, record: RequestRecord) -> Pieces:
     """Yield the pieces of the engine's answer, ended at a stop string, noting its health and the first token.
 
     Raises:
-        ApiError: as `ask_engine`; also 400 where the prompt is too long.
+        ApiError: as `answered`; also 400 where the prompt is too long, 429 where the engine is busy or the
+            key's tokens are used up.
     """
     settings, stops = gateway.settings, question.stops
     length = await gateway.meter.fit(engine, question.body, question.max_tokens, settings.max_tokens)
     body = {**question.body, "max_tokens": length}
     if stops and "stop" in engine.accepts:
         body["stop"] = list(stops)
-    pieces = ask_engine(gateway.client, engine, question.path, body, settings.engine_timeout_s)
-    if stops and "stop" not in engine.accepts:
-        pieces = until_stop(pieces, stops)
-    async with aclosing(pieces):
-        try:
-            async for piece in pieces:
-                if isinstance(piece, Text):
-                    timing.mark("ttft")
-                    gateway.health.saw_token(engine)
-                yield piece
-        except ApiError as error:
-            if error.code in ("engine_unavailable", "engine_timeout"):
-                gateway.health.saw_failure(engine)
-            raise
+    with spending(gateway.budgets, record, question.body, length):
+        async with gateway.gates[engine.name].place():
+            pieces = answered(gateway, gateway.upstreams[engine.name], question.path, body, record)
+            if stops and "stop" not in engine.accepts:
+                pieces = until_stop(pieces, stops)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    if isinstance(piece, Text):
+                        record.saw_text()
+                        gateway.health.saw_token(engine)
+                    elif isinstance(piece, End):
+                        record.usage = piece.usage
+                    yield piece
 
 
 class Begun:
@@ -101,13 +84,13 @@ class Begun:
         await self._rest.aclose()
 
 
-async def begun(receive: Receive, pieces: Pieces) -> Begun:
+async def begun(receive: Receive, pieces: Pieces, timeout_s: float) -> Begun:
     """Return `pieces` once the first is there, so that what fails before it is an error with its own status.
 
     It also lets the headers of a stream tell the time to the first token.
     """
     try:
-        first = await while_connected(receive, anext(pieces))
+        first = await while_connected(receive, anext(pieces), timeout_s)
     except BaseException:
         await pieces.aclose()
         raise

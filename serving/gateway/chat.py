@@ -12,12 +12,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from serving.gateway.answers import AnswerHead, chat_events, whole_chat
-from serving.gateway.asking import Question, Timing, asked, begun
+from serving.gateway.asking import Question, asked, begun
 from serving.gateway.citing import cited, refused, word_for_word
 from serving.gateway.errors import bad_request, filter_faults
 from serving.gateway.events import EventStream, while_connected
 from serving.gateway.models import ServedModel
 from serving.gateway.parts import Gateway
+from serving.gateway.record import RequestRecord, record_of
 from serving.gateway.relay import Pieces
 from serving.gateway.schema import ChatRequest
 
@@ -34,19 +35,22 @@ def chat_routes(gateway: Gateway) -> APIRouter:
 
     @router.post("/chat/completions")
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        timing = Timing(gateway.clock, gateway.clock.elapsed_s())
+        record = record_of(request.scope)
         model = gateway.models.find(body.model)
+        record.model = model.model_id
+        if gateway.settings.log_prompts:
+            record.prompt = [message.as_sent() for message in body.messages]
         fields, without_effect = body.fields_for(model.engine, gateway.settings.temperature)
-        answering = _answering(gateway, model, body, fields, timing, gateway.base_url(request))
-        pieces = await while_connected(request.receive, answering)
+        answering = _answering(gateway, model, body, fields, record, gateway.base_url(request))
+        pieces = await while_connected(request.receive, answering, gateway.left_s(record))
         head = AnswerHead(f"chatcmpl-{uuid4().hex}", body.model, int(gateway.clock.now_s()))
         if body.stream:
-            source = await begun(request.receive, pieces)
+            source = await begun(request.receive, pieces, gateway.left_s(record))
             events = chat_events(head, source, body.include_usage)
-            return EventStream(events, source, timing.headers(without_effect))
-        whole = await while_connected(request.receive, whole_chat(head, pieces))
-        timing.mark("total")
-        return JSONResponse(whole, headers=timing.headers(without_effect))
+            return EventStream(events, source, record.headers(without_effect), gateway.left_s(record))
+        whole = await while_connected(request.receive, whole_chat(head, pieces), gateway.left_s(record))
+        record.mark("total")
+        return JSONResponse(whole, headers=record.headers(without_effect))
 
     return router
 
@@ -56,7 +60,7 @@ async def _answering(
     model: ServedModel,
     body: ChatRequest,
     fields: Mapping[str, Any],
-    timing: Timing,
+    record: RequestRecord,
     base_url: str,
 ) -> Pieces:
     """Return the answer's pieces to come; for a grounded model the rows are searched first."""
@@ -69,7 +73,7 @@ async def _answering(
             )
         messages = with_system_prompt(messages, gateway.settings.system_prompt)
         sent = {**fields, "messages": list(messages)}
-        return asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
+        return asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), record)
     if "tools" in fields:
         raise bad_request(f"tools: not supported by the grounded model {body.model!r}; leave it out", "tools")
     question = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
@@ -77,8 +81,9 @@ async def _answering(
         raise bad_request("messages: a grounded model needs a user message with text", "messages")
     with filter_faults():
         grounding = await asyncio.to_thread(gateway.grounder.ground, messages, only)
-    timing.marks.update(grounding.timings_ms)
+    record.marks.update(grounding.timings_ms)
     if grounding.refusal is not None:
+        record.is_refusal = True
         _keep(gateway, question, grounding, "refused")
         return refused(grounding, grounding.refusal)
     # A client's stop strings and log-probabilities are about the model's own text.
@@ -86,7 +91,7 @@ async def _answering(
     if grounding.verbatim is not None and may_add and _fits(grounding, grounding.verbatim, body.length):
         return word_for_word(grounding, grounding.verbatim, base_url)
     sent = {**fields, "messages": list(grounding.messages)}
-    pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), timing)
+    pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), record)
     return cited(
         pieces,
         grounding,

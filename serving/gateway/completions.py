@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from serving.gateway.answers import AnswerHead, completion_events, whole_completion
-from serving.gateway.asking import Question, Timing, asked, begun
+from serving.gateway.asking import Question, asked, begun
 from serving.gateway.errors import bad_request
 from serving.gateway.events import EventStream, while_connected
 from serving.gateway.parts import Gateway
+from serving.gateway.record import record_of
 from serving.gateway.schema import CompletionRequest
 
 
@@ -21,22 +22,25 @@ def completion_routes(gateway: Gateway) -> APIRouter:
 
     @router.post("/completions")
     async def completions(body: CompletionRequest, request: Request) -> Response:
-        timing = Timing(gateway.clock, gateway.clock.elapsed_s())
+        record = record_of(request.scope)
         model = gateway.models.find(body.model)
+        record.model = model.model_id
+        if gateway.settings.log_prompts:
+            record.prompt = body.text
         if model.grounded:
             raise bad_request(
                 f"the grounded model {body.model!r} answers on /v1/chat/completions only", "model"
             )
         fields, without_effect = body.fields_for(model.engine, gateway.settings.temperature)
         question = Question("completions", {**fields, "prompt": body.text}, body.max_tokens, body.stops)
-        pieces = asked(gateway, model.engine, question, timing)
+        pieces = asked(gateway, model.engine, question, record)
         head = AnswerHead(f"cmpl-{uuid4().hex}", body.model, int(gateway.clock.now_s()))
         if body.stream:
-            source = await begun(request.receive, pieces)
+            source = await begun(request.receive, pieces, gateway.left_s(record))
             events = completion_events(head, source, body.include_usage)
-            return EventStream(events, source, timing.headers(without_effect))
-        whole = await while_connected(request.receive, whole_completion(head, pieces))
-        timing.mark("total")
-        return JSONResponse(whole, headers=timing.headers(without_effect))
+            return EventStream(events, source, record.headers(without_effect), gateway.left_s(record))
+        whole = await while_connected(request.receive, whole_completion(head, pieces), gateway.left_s(record))
+        record.mark("total")
+        return JSONResponse(whole, headers=record.headers(without_effect))
 
     return router

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -13,20 +13,31 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from data.errors import InputError
+from serving.gateway.record import record_of
+
+# nginx's number for it.
+CLIENT_CLOSED_REQUEST = 499
 
 
 class ApiError(Exception):
     """A request that ends in an error, with what the client is told."""
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`param` names the request field at fault; `code` is for programs."""
+        """`param` names the request field at fault; `code` is for programs; `headers` go on the response."""
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.code = code
+        self.headers = headers
 
     @property
     def body(self) -> dict[str, Any]:
@@ -55,10 +66,28 @@ def model_not_found(model_id: str, known: Sequence[str]) -> ApiError:
     return ApiError(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
 
 
-def engine_down(name: str, reason: str) -> ApiError:
+def too_many(message: str, wait_s: int, code: str) -> ApiError:
+    """Return a 429; `wait_s` is when to try again."""
+    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, message, code=code, headers={"Retry-After": str(wait_s)})
+
+
+def client_closed() -> ApiError:
+    """Return what ends the work for a client that has gone; nobody reads it, but the log shows it."""
+    return ApiError(CLIENT_CLOSED_REQUEST, "the client closed the connection", code="client_closed")
+
+
+def request_too_long() -> ApiError:
+    """Return the 504 of a request that took longer than any may."""
+    return ApiError(
+        HTTPStatus.GATEWAY_TIMEOUT, "the answer was not complete in the time allowed", code="request_timeout"
+    )
+
+
+def engine_down(name: str, reason: str, retry_after_s: int | None = None) -> ApiError:
     """Return the 503 of an engine that cannot be reached or died."""
     message = f"engine {name!r} is not available: {reason}"
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, code="engine_unavailable")
+    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, code="engine_unavailable", headers=headers)
 
 
 def engine_silent(name: str, timeout_s: float) -> ApiError:
@@ -70,21 +99,22 @@ def engine_silent(name: str, timeout_s: float) -> ApiError:
 def install_error_handlers(app: FastAPI) -> None:
     """Give every error of `app`, those of unknown routes and of defects included, OpenAI's shape."""
 
-    async def on_api_error(_: Request, error: Exception) -> JSONResponse:
+    async def on_api_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)
-        return _response(error)
+        record_of(request.scope).error = error.code
+        return error_response(error)
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         message = f"{request.method} {request.url.path}: {error.detail}"
-        return _response(ApiError(error.status_code, message), error.headers)
+        return error_response(ApiError(error.status_code, message, headers=error.headers))
 
     async def on_invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _response(_invalid(error.errors()))
+        return error_response(_invalid(error.errors()))
 
     async def on_defect(_: Request, error: Exception) -> JSONResponse:
-        return _response(
+        return error_response(
             ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error ({type(error).__name__})")
         )
 
@@ -94,8 +124,9 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_defect)
 
 
-def _response(error: ApiError, headers: Any = None) -> JSONResponse:
-    return JSONResponse(error.body, error.status, headers=headers)
+def error_response(error: ApiError) -> JSONResponse:
+    """Return the response that carries the error."""
+    return JSONResponse(error.body, error.status, headers=error.headers)
 
 
 def _invalid(faults: Sequence[Any]) -> ApiError:

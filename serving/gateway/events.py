@@ -11,12 +11,14 @@ from typing import Any, Protocol, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serving.gateway.errors import ApiError
+from serving.gateway.errors import CLIENT_CLOSED_REQUEST, ApiError, client_closed, request_too_long
+from serving.gateway.record import record_of
 
 T = TypeVar("T")
 Events = AsyncGenerator[Mapping[str, Any], None]
 _LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
-_CLIENT_CLOSED_REQUEST = 499  # nginx's number; nobody is left to read it, but the access log shows it
+_LAST_WORD_S = 1.0
+_END = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class Closable(Protocol):
@@ -26,21 +28,21 @@ class Closable(Protocol):
         """Let go; may be called more than once."""
 
 
-async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
-    """Return what `work` returns; cancels it when the client goes first.
+async def while_connected(receive: Receive, work: Awaitable[T], timeout_s: float) -> T:
+    """Return what `work` returns; cancels it when the client goes first, or when `timeout_s` have passed.
 
     Call it only once the request's body was read.
 
     Raises:
-        ApiError: the client has gone.
+        ApiError: the client has gone, or 504 after `timeout_s`.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(receive))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ApiError(_CLIENT_CLOSED_REQUEST, "the client closed the connection")
+        raise client_closed() if gone.done() else request_too_long()
     finally:
         for pending in (task, gone):
             pending.cancel()
@@ -61,32 +63,43 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: Events, source: Closable, headers: Mapping[str, str]) -> None:
-        """`source` is what `events` read from: closed too, even where no event was ever asked for."""
+    def __init__(
+        self, events: Events, source: Closable, headers: Mapping[str, str], timeout_s: float
+    ) -> None:
+        """`source` is what `events` read from: closed too, even where no event was ever asked for.
+
+        `timeout_s`: the stream ends with an error when it is not complete by then.
+        """
         # Neither proxies nor browsers may keep or hold back a part of it.
         super().__init__(None, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **headers})
         del self.headers["content-length"]
         self._events = events
         self._source = source
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events until they end or the client goes."""
+        """Send the events until they end, the client goes or the time is over."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        record = record_of(scope)
         try:
-            with contextlib.suppress(ApiError):
-                await while_connected(receive, self._send(send))
+            await while_connected(receive, self._send(send), self._timeout_s)
+        except ApiError as error:
+            record.error = error.code
+            if error.status != CLIENT_CLOSED_REQUEST:
+                # A client that does not read must not hold this up.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_WORD_S):
+                        await send(_frame(_json(error.body)))
+                        await send(_END)
         finally:
             await self._events.aclose()
             await self._source.aclose()
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        try:
-            async for event in self._events:
-                await send(_frame(_json(event)))
-            await send(_frame("[DONE]"))
-        except ApiError as error:
-            await send(_frame(_json(error.body)))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        async for event in self._events:
+            await send(_frame(_json(event)))
+        await send(_frame("[DONE]"))
+        await send(_END)
 
 
 def _json(event: Mapping[str, Any]) -> str:

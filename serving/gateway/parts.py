@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
 from starlette.requests import Request
 
+from serving.access.budgets import Budgets
+from serving.engines.upstream import Upstream
+from serving.gateway.clock import Clock
+from serving.gateway.gate import Gate
 from serving.gateway.health import EngineHealth
 from serving.gateway.lengths import PromptMeter
 from serving.gateway.models import ModelTable
+from serving.gateway.record import RequestRecord
 
 if TYPE_CHECKING:
     from rag.grounding import Grounder
@@ -34,6 +39,16 @@ class GatewaySettings:
         engine_timeout_s: Longest silence of an engine before a request ends with 504.
         ready_window_s: How long a token proves that an engine works, for /health/ready.
         probe_timeout_s: How long /health/ready waits for a token of an idle engine.
+        request_timeout_s: Longest time of one request, the wait for its turn included.
+        restart_wait_s: How long a request waits for an engine that is being started again.
+        max_requests: Most requests with a body in the gateway at once; more are refused with 429.
+        max_running: Most requests that one engine is asked at once.
+        max_waiting: Most requests that wait for their turn at one engine; more are refused with 429.
+        wait_timeout_s: Longest wait for a turn.
+        max_body_bytes: Largest body of a request; larger ones are refused with 413.
+        body_timeout_s: How long a body may take to come.
+        cors_origins: Origins whose pages may call the service; none by default.
+        log_prompts: Whether the log has what was asked.
     """
 
     system_prompt: str = ""
@@ -45,21 +60,24 @@ class GatewaySettings:
     engine_timeout_s: float = 120.0
     ready_window_s: float = 30.0
     probe_timeout_s: float = 10.0
-
-
-@dataclass(frozen=True)
-class Clock:
-    """`now_s` tells the time since 1970 in seconds; `elapsed_s` only ever grows."""
-
-    now_s: Callable[[], float]
-    elapsed_s: Callable[[], float]
+    request_timeout_s: float = 600.0
+    restart_wait_s: float = 60.0
+    max_requests: int = 256
+    max_running: int = 32
+    max_waiting: int = 64
+    wait_timeout_s: float = 30.0
+    max_body_bytes: int = 1 << 20
+    body_timeout_s: float = 20.0
+    cors_origins: tuple[str, ...] = ()
+    log_prompts: bool = False
 
 
 @dataclass(frozen=True)
 class Gateway:
     """The parts that the routes work with.
 
-    `knowledge` and `grounder` are None without an index; `unanswered`: questions without an answer are not kept.
+    `gates` and `upstreams` by the engine's name; `knowledge` and `grounder` are None without an
+    index, `budgets` without keys; `unanswered`: questions without an answer are not kept.
     """
 
     models: ModelTable
@@ -68,6 +86,9 @@ class Gateway:
     health: EngineHealth
     meter: PromptMeter
     clock: Clock
+    gates: Mapping[str, Gate]
+    upstreams: Mapping[str, Upstream]
+    budgets: Budgets | None
     knowledge: KnowledgeIndex | None
     grounder: Grounder | None
     unanswered: UnansweredLog | None = None
@@ -75,3 +96,8 @@ class Gateway:
     def base_url(self, request: Request) -> str:
         """Return the address that links in answers begin with, without a slash at its end."""
         return (self.settings.public_url or str(request.base_url)).rstrip("/")
+
+    def left_s(self, record: RequestRecord) -> float:
+        """Return how long the request may still take, in seconds."""
+        passed_s = self.clock.elapsed_s() - record.started_s
+        return max(0.0, self.settings.request_timeout_s - passed_s)

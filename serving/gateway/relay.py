@@ -46,11 +46,17 @@ Pieces = AsyncGenerator[Piece, None]
 
 
 async def ask_engine(
-    client: httpx.AsyncClient, engine: Engine, path: str, body: Mapping[str, Any], timeout_s: float
+    client: httpx.AsyncClient,
+    engine: Engine,
+    base_url: str,
+    path: str,
+    body: Mapping[str, Any],
+    timeout_s: float,
 ) -> Pieces:
     """Yield the pieces of the engine's answer to `body`, End last. Closing the generator cancels the request.
 
     Args:
+        base_url: The server of the engine to ask.
         path: `chat/completions` or `completions`.
         timeout_s: Longest silence, before the first piece and between two.
 
@@ -60,7 +66,7 @@ async def ask_engine(
     sent = {**body, "model": engine.model, "stream": True}
     if "stream_options" in engine.accepts:
         sent["stream_options"] = {"include_usage": True}
-    url = f"{engine.base_url}/{path}"
+    url = f"{base_url}/{path}"
     limits = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
     reason, usage = None, None
     try:

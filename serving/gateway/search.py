@@ -45,8 +45,9 @@ def search_routes(gateway: Gateway, knowledge: KnowledgeIndex) -> APIRouter:
                         best[hit.row.row_id] = hit
             return sorted(best.values(), key=lambda hit: -hit.score)[: body.max_num_results]
 
+        limit_s = gateway.settings.request_timeout_s
         with filter_faults():
-            hits = await while_connected(request.receive, asyncio.to_thread(find))
+            hits = await while_connected(request.receive, asyncio.to_thread(find), limit_s)
         base_url = gateway.base_url(request)
         return {
             "object": "vector_store.search_results.page",

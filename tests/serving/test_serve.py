@@ -177,7 +177,7 @@ def _cpu_s(pid: int) -> float:
 
 
 @pytest.mark.integration
-def test_killed_engine_fails_its_models_and_no_others(root: Path, tiny_model: Path) -> None:
+def test_killed_engine_ends_its_answers_and_comes_back(root: Path, tiny_model: Path) -> None:
     arguments = ("--base", str(tiny_model), "--merged", str(tiny_model))
     with (
         serving(root, *arguments) as served,
@@ -189,11 +189,10 @@ def test_killed_engine_fails_its_models_and_no_others(root: Path, tiny_model: Pa
         os.kill(victim, signal.SIGKILL)
         with pytest.raises(openai.APIError):
             list(stream)
-        with pytest.raises(openai.InternalServerError) as caught:
-            client.chat.completions.create(model="base", messages=QUESTION)
-        assert caught.value.status_code == 503
         assert client.chat.completions.create(model="tuned", messages=QUESTION, max_tokens=2).choices
-        assert httpx.get(f"{served.url.removesuffix('/v1')}/health/ready").status_code == 503
+        # Asked while it is away: waits for it.
+        assert client.chat.completions.create(model="base", messages=QUESTION, max_tokens=2).choices
+        assert httpx.get(f"{served.url.removesuffix('/v1')}/health/ready").status_code == 200
         # Ctrl-C, with an answer under way.
         client.chat.completions.create(model="tuned", messages=QUESTION, max_tokens=3000, stream=True)
         family, started = served.family, time.monotonic()
