@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Serve base, tuned, base-rag and tuned-rag behind one OpenAI-compatible API.",
     ),
     "chat": ("serving.cli_chat", "Chat with a served model in the terminal."),
+    "compare": ("benchmarks.compare.cli", "Compare base, tuned, base-rag, tuned-rag and other models."),
     "bench": ("benchmarks.cli", "Measure speed: load on a server, and the parts alone."),
 }
 

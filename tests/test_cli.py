@@ -27,7 +27,7 @@ def test_help_is_fast_and_lists_every_command() -> None:
         result = groundtune("--help")
         best = min(best, time.monotonic() - started)
     assert result.returncode == 0
-    for name in ("quickstart", "data", "models", "train", "rag", "serve", "chat", "bench"):
+    for name in ("quickstart", "data", "models", "train", "rag", "serve", "chat", "compare", "bench"):
         assert name in result.stdout
     assert best < 0.5
 
@@ -41,6 +41,7 @@ def test_help_is_fast_and_lists_every_command() -> None:
         ["rag", "--help"],
         ["serve", "--help"],
         ["quickstart", "--help"],
+        ["compare", "--help"],
         ["bench", "load", "--help"],
     ],
 )
