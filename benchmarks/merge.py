@@ -29,7 +29,7 @@ from benchmarks.processes import ROOT, run_measured
 
 RESULT = ROOT / "benchmarks" / "results" / "merge.json"
 # Of TinyLlama-1.1B.
-SIZES = {
+SIZES: dict[str, Any] = {
     "hidden_size": 2048, "intermediate_size": 5632, "num_attention_heads": 32, "num_key_value_heads": 4,
     "vocab_size": 32000, "max_position_embeddings": 2048,
 }  # fmt: skip
@@ -150,7 +150,8 @@ def make_model(folder: Path, num_layers: int) -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bytes_only = Tokenizer(models.BPE(vocab={letter: n for n, letter in enumerate(alphabet)}, merges=[]))
     bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    PreTrainedTokenizerFast(tokenizer_object=bytes_only).save_pretrained(folder)
+    tokenizer_class: Any = PreTrainedTokenizerFast
+    tokenizer_class(tokenizer_object=bytes_only).save_pretrained(folder)
     generator = torch.Generator().manual_seed(1)
     specs = [TensorSpec(name, "BF16", shape) for name, shape in tensor_shapes(num_layers)]
     with ShardWriter(folder, specs, 2_000_000_000) as writer:

@@ -77,7 +77,9 @@ class MixedEmbeddings(SentenceEmbeddings):
 def make_rows(source: Sequence[Row], count: int) -> tuple[list[Row], list[tuple[int, int]]]:
     """Return `count` different rows, and the places of each one's two parents."""
     chance = random.Random(1)
-    rows, parents, seen = [], [], set()
+    rows: list[Row] = []
+    parents: list[tuple[int, int]] = []
+    seen: set[str] = set()
     while len(rows) < count:
         begin, end = chance.randrange(len(source)), chance.randrange(len(source))
         a, b = source[begin], source[end]

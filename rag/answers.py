@@ -79,7 +79,7 @@ class GroundedAnswer:
         """Return the rest. `is_cut`: the text ends at a limit of the client's, so nothing may be added."""
         rest = self._passed(self._writer.finish())
         whole = self._sent + self._waiting
-        self._declined = not self._writer.citations and _DECLINES.search(whole) is not None
+        self._declined = not self._writer.citations and declines(whole)
         if is_cut or self._declined:
             return rest + self._waiting
         if self._held and self._quotable is not None:
@@ -117,6 +117,11 @@ class GroundedAnswer:
         mark = f"[{place + 1}]"
         self._led_on = (Citation(place + 1, self._rows[place], end - len(mark), end, attributed=True),)
         return line
+
+
+def declines(text: str) -> bool:
+    """Tell whether a text says somewhere that it has no answer."""
+    return _DECLINES.search(text) is not None
 
 
 def related(question: str, rows: Sequence[Row], place: int) -> bool:

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from data.errors import GroundTuneError
 
 # Subcommand: the module that holds its Typer `app`, and its line in --help. Named as text because nothing
-# below may be imported until it is called, and because serving does not know training.
+# below may be imported until it is called, and because serving knows neither training nor benchmarks.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "quickstart": (
         "serving.quickstart.cli",
@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Serve base, tuned, base-rag and tuned-rag behind one OpenAI-compatible API.",
     ),
     "chat": ("serving.cli_chat", "Chat with a served model in the terminal."),
+    "compare": ("benchmarks.compare.cli", "Compare base, tuned, base-rag, tuned-rag and other models."),
+    "bench": ("benchmarks.cli", "Measure speed: load on a server, and the parts alone."),
 }
 
 

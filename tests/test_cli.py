@@ -27,7 +27,7 @@ def test_help_is_fast_and_lists_every_command() -> None:
         result = groundtune("--help")
         best = min(best, time.monotonic() - started)
     assert result.returncode == 0
-    for name in ("quickstart", "data", "models", "train", "rag", "serve", "chat"):
+    for name in ("quickstart", "data", "models", "train", "rag", "serve", "chat", "compare", "bench"):
         assert name in result.stdout
     assert best < 0.5
 
@@ -41,6 +41,8 @@ def test_help_is_fast_and_lists_every_command() -> None:
         ["rag", "--help"],
         ["serve", "--help"],
         ["quickstart", "--help"],
+        ["compare", "--help"],
+        ["bench", "load", "--help"],
     ],
 )
 def test_help_of_a_command_loads_no_model_library(arguments: list[str]) -> None:

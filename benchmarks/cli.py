@@ -1,0 +1,18 @@
+"""`groundtune bench`: how fast, how many at once. One command a line; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from benchmarks.load import cli as load_cli
+
+app = typer.Typer(no_args_is_help=True, help="Measure speed: load on a server, and the parts alone.")
+
+
+@app.callback()
+def root() -> None:
+    """Groups the subcommands."""
+
+
+app.command()(load_cli.load)
+app.command()(load_cli.compare)

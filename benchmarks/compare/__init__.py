@@ -1,0 +1,1 @@
+"""Fine-tune, retrieve, or both: the same questions to several arms, and what the answers' differences are worth."""

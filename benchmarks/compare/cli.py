@@ -1,0 +1,130 @@
+"""`groundtune compare`: fine-tune, retrieve, or both, on held-out questions."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.errors import InputError, UsageError
+from data.options import JsonOption, NameOption
+
+app = typer.Typer(add_completion=False, help="Compare base, tuned, base-rag, tuned-rag and other models.")
+
+
+@app.command()
+def compare(
+    questions: Annotated[
+        Path | None,
+        typer.Argument(
+            help="JSON Lines of question and row_id (or row, or answer, or unanswerable: true); "
+            "default: the run's held-out and unanswerable questions."
+        ),
+    ] = None,
+    arms: Annotated[
+        str, typer.Option(help="Models, separated by commas; MODEL@URL for one of another server.")
+    ] = "base,tuned,base-rag,tuned-rag",
+    name: NameOption = "quickstart",
+    url: Annotated[
+        str | None, typer.Option(help="The run's API; default: its running server, else one is started.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Draw so many answerable questions; 0: all.")] = 200,
+    unanswerable: Annotated[int, typer.Option(min=0, help="Draw so many unanswerable ones; 0: all.")] = 0,
+    measure: Annotated[str, typer.Option(help="The measure that the verdicts are about.")] = "rouge_l",
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Questions put to a model at a time; 1 for undisturbed latency.")
+    ] = 8,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
+    prices: Annotated[
+        Path | None, typer.Option(help="YAML of prices by arm, for a million tokens: see docs/compare.md.")
+    ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option(help="Model for the similarity of meaning; 'none' leaves it out. Default: the run's."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw of questions.")] = 17,
+    timeout: Annotated[float, typer.Option(help="Seconds that one answer may take.")] = 600.0,
+    api_key_variable: Annotated[
+        str, typer.Option(help="The environment variable that holds the key, where a server wants one.")
+    ] = "OPENAI_API_KEY",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; default: var/runs/NAME/compare.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask every arm the same questions; say which is better, by how much, and how sure that is.
+
+    Writes compare.json and compare.html. Answers are kept as they come: run it again after a kill.
+    """
+    from benchmarks.compare.arms import parse_arms
+    from benchmarks.compare.asking import AskSettings
+    from benchmarks.compare.flow import Plan, identities
+    from benchmarks.compare.flow import compare as compare_arms
+    from benchmarks.compare.questions import choose, questions_of_file, run_questions
+    from benchmarks.compare.report import print_report, write_files
+    from benchmarks.measures.prices import read_prices
+    from benchmarks.measures.scores import BY_NAME
+    from data.records import Row, read_records
+    from data.workspace import open_workspace
+
+    if measure not in BY_NAME or BY_NAME[measure].higher_is_better is None:
+        known = [item.name for item in BY_NAME.values() if item.higher_is_better is not None]
+        raise UsageError(f"--measure {measure!r}: choose one of {', '.join(known)}")
+    workspace = open_workspace()
+    run = workspace.run(name)
+    chosen = parse_arms(arms.split(","))
+    if questions is None:
+        answerable, others = run_questions(run.dataset)
+    else:
+        rows = read_records(run.dataset / "rows.jsonl", Row) if run.dataset.is_dir() else []
+        answerable, others = questions_of_file(questions, rows)
+    asked = choose(answerable, limit, seed) + choose(others, unanswerable, seed)
+    if not asked:
+        raise InputError(f"{questions or run.dataset}: no question to ask")
+    folder = out or run.folder / "compare"
+    report = compare_arms(
+        Plan(
+            run=run,
+            url=url,
+            arms=chosen,
+            questions=asked,
+            ask=AskSettings(max_tokens, concurrency, timeout, identities(run, chosen), api_key_variable),
+            main=BY_NAME[measure],
+            prices=read_prices(prices) if prices else None,
+            embedding=_embedding(embedding, name),
+            folder=folder,
+            seed=seed,
+            command=shlex.join(["groundtune", *sys.argv[1:]]),
+        )
+    )
+    write_files(report, folder)
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        print_report(report)
+        print(f"report: {folder / 'compare.html'}")
+
+
+def _embedding(reference: str | None, name: str) -> Path | None:
+    """Return the folder of the embedding model; None where it is not wanted, or not said and not there."""
+    from data.config import section, settle_config
+    from data.models.config import ModelsConfig
+    from data.models.folder import resolve_model
+    from data.workspace import open_workspace
+
+    if reference == "none":
+        return None
+    workspace = open_workspace()
+    if reference is not None:
+        return resolve_model(workspace, reference)
+    try:
+        return resolve_model(
+            workspace, section(settle_config(workspace.run(name), None), "models", ModelsConfig).embedding
+        )
+    except InputError as error:
+        print(f"note: no similarity of meaning: {error}", file=sys.stderr)
+        return None

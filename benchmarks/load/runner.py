@@ -1,0 +1,194 @@
+"""Runs the levels of a load test one after the other and puts their figures together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks.load.arrivals import Arrivals, arrival_times
+from benchmarks.load.connection import ConnectionPool, parse_address
+from benchmarks.load.exchange import Exchange
+from benchmarks.load.figures import Sample, figures_of, samples_of
+from benchmarks.load.generator import closed_loop, open_loop
+from benchmarks.load.precise_loop import precise_loop
+from benchmarks.load.request import RequestSettings, chat_requests
+from benchmarks.load.stream import read_answer
+from benchmarks.load.tokens import TokenCounter
+from benchmarks.machine import describe_machine
+from data.errors import GroundTuneError
+
+KIND = "groundtune bench load"
+_READY_CONNECTIONS = 16
+_PACKAGES = ("numpy", "httptools")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One load: `concurrency` requests under way (closed loop), or `rate` a second (open loop)."""
+
+    num_requests: int
+    concurrency: int | None = None
+    rate: float | None = None
+
+    @property
+    def label(self) -> str:
+        """How tables and charts call it."""
+        return f"{self.concurrency} at once" if self.rate is None else f"{self.rate:g}/s"
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """What is to be sent.
+
+    Attributes:
+        url: The API's base, as in http://127.0.0.1:8000/v1.
+        settings: What every request asks for.
+        levels: One after the other.
+        arrivals: Of open levels.
+        burstiness: Of gamma arrivals.
+        num_warmup: Requests in front of each level that no figure counts.
+        limits: For goodput: milliseconds by ttft_ms, tpot_ms, e2e_ms.
+        timeout_s: Longest that one request may take.
+        seed: Of the questions' order and the arrivals.
+    """
+
+    url: str
+    settings: RequestSettings
+    levels: tuple[Level, ...]
+    arrivals: Arrivals = "poisson"
+    burstiness: float = 0.5
+    num_warmup: int = 4
+    limits: Mapping[str, float] = field(default_factory=dict)
+    timeout_s: float = 300.0
+    seed: int = 0
+
+
+def run_load(plan: LoadPlan, questions: Sequence[str], counter: TokenCounter | None) -> dict[str, Any]:
+    """Run every level; returns the report, a JSON-like value with every request's times.
+
+    Raises:
+        GroundTuneError: the server cannot be reached, or does not answer the first question.
+    """
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        return runner.run(_run(plan, questions, counter))
+
+
+async def _run(plan: LoadPlan, questions: Sequence[str], counter: TokenCounter | None) -> dict[str, Any]:
+    settings = await _accepted(plan, questions[0])
+    order = list(questions)
+    random.Random(plan.seed).shuffle(order)
+    address = parse_address(plan.url)
+    levels = []
+    asked = 0
+    for level in plan.levels:
+        num = plan.num_warmup + level.num_requests
+        # Each level goes on in the list, so that none finds its prompts in a cache that the one before has filled.
+        chosen = [order[(asked + place) % len(order)] for place in range(num)]
+        asked += num
+        requests = chat_requests(chosen, address, settings)
+        pool = ConnectionPool(address, plan.timeout_s)
+        try:
+            exchanges = await _run_level(plan, level, pool, requests)
+        finally:
+            pool.close()
+        samples = samples_of(exchanges, counter)
+        figures = figures_of(samples, plan.limits)
+        levels.append(
+            {
+                "mode": "closed" if level.rate is None else "open",
+                "concurrency": level.concurrency,
+                "rate": level.rate,
+                "label": level.label,
+                "figures": figures,
+                "requests": [_request_record(sample) for sample in samples],
+            }
+        )
+        _tell(level, figures, samples)
+    return {
+        "kind": KIND,
+        "url": plan.url,
+        "model": settings.model,
+        "settings": {
+            "arrivals": plan.arrivals,
+            "burstiness": plan.burstiness,
+            "num_warmup": plan.num_warmup,
+            "limits": dict(plan.limits),
+            "max_tokens": settings.max_tokens,
+            "extra": dict(settings.extra),
+            "num_questions": len(questions),
+            "seed": plan.seed,
+        },
+        "machine": describe_machine(_PACKAGES),
+        "levels": levels,
+    }
+
+
+async def _run_level(
+    plan: LoadPlan, level: Level, pool: ConnectionPool, requests: Sequence[bytes]
+) -> list[Exchange]:
+    warmup, counted = requests[: plan.num_warmup], requests[plan.num_warmup :]
+    await closed_loop(pool, warmup, level.concurrency or min(4, len(warmup) or 1))
+    if level.rate is None:
+        assert level.concurrency is not None
+        return await closed_loop(pool, counted, level.concurrency)
+    await pool.open(_READY_CONNECTIONS)
+    due_s = arrival_times(plan.arrivals, level.rate, len(counted), seed=plan.seed, burstiness=plan.burstiness)
+    return await open_loop(pool, counted, due_s.tolist())
+
+
+async def _accepted(plan: LoadPlan, question: str) -> RequestSettings:
+    """Return the settings that the server takes: not all know `stream_options`."""
+    settings = plan.settings
+    address = parse_address(plan.url)
+    while True:
+        pool = ConnectionPool(address, plan.timeout_s)
+        (exchange,) = await closed_loop(pool, chat_requests([question], address, settings), 1)
+        pool.close()
+        answer = read_answer(exchange)
+        if not answer.error:
+            return settings
+        if settings.with_usage and exchange.status in (400, 422):
+            settings = RequestSettings(
+                settings.model, settings.max_tokens, settings.api_key, False, settings.extra
+            )
+            continue
+        told = f": {answer.detail}" if answer.detail else ""
+        raise GroundTuneError(
+            f"{plan.url}: the first question was not answered ({answer.error}{told}); check the URL and --model"
+        )
+
+
+def _request_record(sample: Sample) -> dict[str, Any]:
+    record = asdict(sample)
+    del record["itl_ms"]
+    return {
+        name: round(value, 3) if isinstance(value, float) else value
+        for name, value in record.items()
+        if value not in (None, "", {})
+    }
+
+
+def _tell(level: Level, figures: Mapping[str, Any], samples: Sequence[Sample]) -> None:
+    failed = f", {figures['num_failed']} failed" if figures["num_failed"] else ""
+    print(
+        f"{level.label}: {figures['num_requests']} requests in {figures['duration_s']:.1f} s{failed}",
+        file=sys.stderr,
+    )
+    for error, num in figures["errors"].items():
+        detail = next(sample.detail for sample in samples if sample.error == error)
+        print(f"  {num} x {error}{f': {detail}' if detail else ''}", file=sys.stderr)
+    if "pieces" in figures["tokens_counted_by"]:
+        print(
+            "  note: the server gives no usage; each piece of the stream counts as a token. Pass --tokenizer.",
+            file=sys.stderr,
+        )
+    late = figures["lateness_ms"]
+    if level.rate is not None and late and late["p99"] > 5:
+        print(
+            f"  note: this machine was busy: requests left up to {late['p99']:.1f} ms late (p99)",
+            file=sys.stderr,
+        )

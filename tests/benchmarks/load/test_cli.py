@@ -1,0 +1,140 @@
+"""`bench load` and `bench compare` as a person calls them, against a scripted server."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cli import app
+from benchmarks.load.difference import changes
+from data.errors import GroundTuneError, InputError, UsageError
+from tests.benchmarks.load.scripted_upstream import scripted_upstream
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.jsonl"
+    lines = [json.dumps({"question": f"question {number}"}) for number in range(7)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def bench(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    if isinstance(result.exception, GroundTuneError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_sweep_over_concurrency(questions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with scripted_upstream(
+        "--first-s", "0.03", "--gap-s", "0.01", "--tokens", "6", "--per-chunk", "2"
+    ) as url:
+        options = ("--questions", questions, "--concurrency", "1,3", "--requests", 12, "--warmup", 3)
+        shown = bench("load", url, *options, "--limit", "ttft=1000", "--out", out)
+    report = json.loads((out / "load.json").read_text())
+    one, three = report["levels"]
+    assert (one["concurrency"], three["concurrency"], len(one["requests"])) == (1, 3, 12)
+    figures = one["figures"]
+    # 30 ms to the first two tokens; then 10 ms for each two: 20 ms for what counts as five.
+    assert 30 <= figures["ttft_ms"]["p50"] < 45
+    assert 4 <= figures["tpot_ms"]["p50"] < 6
+    assert figures["mean_output_tokens"] == 6
+    assert figures["tokens_counted_by"] == ["usage"]
+    assert figures["goodput_per_s"] == figures["requests_per_s"]
+    assert figures["stages_ms"]["embed"]["p50"] == 3.5
+    assert three["figures"]["requests_per_s"] > 2 * figures["requests_per_s"]
+    (first, second) = csv.DictReader((out / "load.csv").read_text().splitlines())
+    assert (first["level"], second["level"]) == ("1", "3")
+    assert float(first["ttft_ms_p50"]) == figures["ttft_ms"]["p50"]
+    assert (out / "load.png").read_bytes().startswith(b"\x89PNG")
+    assert "3 at once" in shown and "retrieve" in shown
+
+
+def test_an_open_loop_and_a_server_that_knows_no_stream_options(questions: Path, tmp_path: Path) -> None:
+    with scripted_upstream("--strict") as url:
+        options = ("--questions", questions, "--rate", "100", "--requests", 30, "--arrivals", "gamma")
+        shown = bench("load", url, *options, "--out", tmp_path / "out", "--json")
+    (level,) = json.loads(shown)["levels"]
+    assert level["mode"] == "open"
+    assert level["figures"]["num_failed"] == 0
+    assert level["figures"]["tokens_counted_by"] == ["pieces"]
+
+
+def test_failures_are_counted_by_their_kind(questions: Path, tmp_path: Path) -> None:
+    lines = ["ok", "busy", "ok", "cut", "broken"] * 4
+    questions.write_text("\n".join(json.dumps({"question": line}) for line in lines))
+    with scripted_upstream() as url:
+        options = ("--questions", questions, "--concurrency", "2", "--requests", 20, "--warmup", 0)
+        shown = bench("load", url, *options, "--out", tmp_path / "out", "--json")
+    figures = json.loads(shown)["levels"][0]["figures"]
+    assert figures["errors"] == {"HTTP 429": 4, "connection closed": 4, "error in the stream": 4}
+    assert figures["num_requests"] - figures["num_failed"] == 8
+
+
+def test_a_server_that_is_not_there(questions: Path) -> None:
+    with pytest.raises(GroundTuneError, match="the first question was not answered"):
+        bench("load", "http://127.0.0.1:9/v1", "--questions", questions, "--concurrency", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["http://h/v1"], "either --concurrency"),
+        (["http://h/v1", "--rate", "1", "--concurrency", "1"], "either --concurrency"),
+        (["http://h/v1", "--rate", "1,x"], "--rate '1,x': expected numbers"),
+        (["ftp://h/v1", "--rate", "1"], "not an HTTP address"),
+        (["http://h/v1", "--rate", "1", "--arrivals", "uniform"], "choose one of constant"),
+        (["http://h/v1", "--rate", "1", "--limit", "ttfb=3"], "expected ttft="),
+        (["http://h/v1", "--rate", "1", "--body", "[1]"], "expected a JSON object"),
+    ],
+)
+def test_a_wrong_command_line(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bench("load", *arguments)
+
+
+def report_of(ttft_ms: float, seed: int) -> dict[str, Any]:
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    requests = [
+        {
+            "start_s": 0.1 * number,
+            "ttft_ms": ttft_ms * random.lognormal(0, 0.2),
+            "tpot_ms": 20 * random.lognormal(0, 0.1),
+            "e2e_ms": 1000 * random.lognormal(0, 0.1),
+            "tokens": 50,
+        }
+        for number in range(100)
+    ]
+    level = {"mode": "closed", "concurrency": 4, "rate": None, "label": "4 at once", "requests": requests}
+    return {"kind": "groundtune bench load", "levels": [level]}
+
+
+def test_only_what_changed_beyond_noise_is_called_a_change() -> None:
+    found = {change.quantity: change for change in changes(report_of(100, 1), report_of(130, 2))}
+    assert found["TTFT p50"].verdict == "worse"
+    assert found["TTFT p50"].low < 1.3 < found["TTFT p50"].high
+    assert found["TPOT p50"].verdict == found["tokens/s"].verdict == "no change beyond noise"
+    back = {change.quantity: change for change in changes(report_of(130, 2), report_of(100, 1))}
+    assert back["TTFT p50"].verdict == "better"
+
+
+def test_comparing_files(tmp_path: Path) -> None:
+    before, after = tmp_path / "a.json", tmp_path / "b.json"
+    before.write_text(json.dumps(report_of(100, 1)))
+    after.write_text(json.dumps(report_of(130, 2)))
+    assert "worse" in bench("compare", before, after)
+    failed = CliRunner().invoke(app, ["compare", str(before), str(after), "--fail-on-worse"])
+    assert failed.exit_code == 1
+    after.write_text("{}")
+    with pytest.raises(InputError, match="not a report of `bench load`"):
+        bench("compare", before, after)
