@@ -35,8 +35,8 @@ class IndexSection(Section):
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Texts in one forward pass."""
     threads: Annotated[int, Field(ge=1)] = 1
-    """CPU threads of the embedding model. One embeds a question in some 25 ms; two wait for each other ten times
-    as long whenever an engine is busy on the same cores."""
+    """CPU threads that embed questions. One embeds a question in some 25 ms; two wait for each other ten times as
+    long whenever an engine is busy on the same cores. Building an index takes all cores."""
     keep_versions: Annotated[int, Field(ge=0)] = 3
     """Older versions of the index that are kept to roll back to, besides the current one."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -77,7 +78,8 @@ class CachedEmbedder:
                 device=self._settings.device,
                 max_tokens=self._settings.max_tokens,
                 batch_size=self._settings.batch_size,
-                num_threads=self._settings.threads,
+                # Nothing else waits for these cores, as engines do while questions are embedded.
+                num_threads=max(self._settings.threads, torch.get_num_threads()),
             )
         return self._loaded.embed(texts, kind, lambda done: progress.update(task, completed=before + done))
 

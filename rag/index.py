@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -179,7 +179,10 @@ def _fill(
         asked_vectors = embedder.embed(questions, "query")[0] if asked else vectors[:0]
     np.save(folder / VECTORS, vectors, allow_pickle=False)
     write_lexical(folder / LEXICAL, rows, settings.question_weight, base and base / LEXICAL, same)
-    write_coverage(folder / COVERAGE, rows)
+    if base and [row.question for row in old] == [row.question for row in rows]:
+        shutil.copytree(base / COVERAGE, folder / COVERAGE)
+    else:
+        write_coverage(folder / COVERAGE, rows)
     spread = _cosine_spread(vectors)
     lexical = open_lexical(folder / LEXICAL, [row.row_id for row in rows], SPREADS_PER_BM25 * spread)
     calibrate(rows, vectors, lexical, asked, asked_vectors).save(folder / CALIBRATION)
@@ -228,7 +231,7 @@ def _base(index: Path, inputs: dict[str, str]) -> Path | None:
 
 def _content(row: Row) -> tuple[str, ...]:
     """Return all of a row but where it stands, which changes when a row is put in above."""
-    return astuple(row)[:-1]
+    return row.row_id, row.revision, row.info_1, row.info_2, row.question, row.answer
 
 
 def _row_vectors(rows: Sequence[Row], embedder: CachedEmbedder, settings: IndexSection) -> tuple[Any, int]:
