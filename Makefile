@@ -7,6 +7,8 @@ TORCH_INDEX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What a run may reach is what `groundtune models fetch` names; everything else stays offline.
 export HF_HUB_OFFLINE ?= 1
+# pip leaves compiling to the first import; not keeping what that makes would cost each process ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install install-dev quickstart serve test check lint lock clean
 
