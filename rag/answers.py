@@ -1,14 +1,15 @@
 """A grounded answer as it may be shown: cited, and an approved row's words where the model's own have no source.
 
-A small model sometimes repeats the question, answers "yes", or makes something up. Such an answer is recognised by
-no row supporting any sentence of it, and the nearest rows' approved answers are given in its place. Nothing can be
+A small model sometimes repeats the question, answers "yes", makes something up, or copies what a row says of another
+illness than the one that was asked about. Such an answer is recognised by no row supporting any sentence of it, or
+only rows about another subject, and the nearest rows' approved answers are given in its place. Nothing can be
 taken back from a stream, so text is held until a row supports a sentence, as a rule the first. Pure text, no I/O.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from data.records import Row
 from rag.citations import Citation, CitationWriter
@@ -33,6 +34,7 @@ class GroundedAnswer:
     Args:
         rows: Marker `[n]` names `rows[n - 1]`.
         quotable: The place of the row that may be quoted; None: the model's text is never replaced or held.
+        strangers: The places of rows about another subject, which are no source of an answer.
         see_also: The place of a row to lead to at the end, unless the answer cites it.
         wording: The language of what is added.
     """
@@ -43,11 +45,13 @@ class GroundedAnswer:
         wording: Wording,
         *,
         quotable: int | None = None,
+        strangers: Collection[int] = (),
         see_also: int | None = None,
     ) -> None:
         self._rows = tuple(rows)
         self._wording = wording
         self._quotable = quotable
+        self._strangers = frozenset(strangers)
         self._see_also = see_also
         self._questions = [_letters(row.question) for row in rows]
         self._writer = CitationWriter(rows)
@@ -79,7 +83,7 @@ class GroundedAnswer:
         """Return the rest. `is_cut`: the text ends at a limit of the client's, so nothing may be added."""
         rest = self._passed(self._writer.finish())
         whole = self._sent + self._waiting
-        self._declined = not self._writer.citations and declines(whole)
+        self._declined = not self._has_a_source() and declines(whole)
         if is_cut or self._declined:
             return rest + self._waiting
         if self._held and self._quotable is not None:
@@ -90,11 +94,14 @@ class GroundedAnswer:
     def _passed(self, text: str) -> str:
         """Return what may be sent of `text`, with all that waited once a row supports some of it."""
         self._waiting += text
-        if self._held and (not self._writer.citations or self._repeats_a_question(self._waiting)):
+        if self._held and (not self._has_a_source() or self._repeats_a_question(self._waiting)):
             return ""
         text, self._waiting, self._held = self._waiting, "", False
         self._sent += text
         return text
+
+    def _has_a_source(self) -> bool:
+        return any(mark.marker - 1 not in self._strangers for mark in self._writer.citations)
 
     def _repeats_a_question(self, text: str) -> bool:
         said = _letters(text)

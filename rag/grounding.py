@@ -16,7 +16,7 @@ from rag.conversation import search_text
 from rag.filters import RowFilter
 from rag.prompts import wording_for
 from rag.stages import Search
-from rag.subjects import Subjects
+from rag.subjects import Subjects, strangers
 
 
 class Searcher(Protocol):
@@ -42,6 +42,7 @@ class Grounding:
         refusal: If not None, the answer; the engine is not asked.
         quotable: The place in `rows` of the nearest one, if it may be quoted should the engine's answer have no
             source among the rows.
+        strangers: The places of rows about another subject than the question's; an answer from them alone is none.
         rival: The place of the second nearest, where its score says as much for it as for the nearest.
         verbatim: The place of the row whose answer is to be given as it stands; the engine is not asked.
         nearest: The id of the nearest row, "" where there is none.
@@ -55,6 +56,7 @@ class Grounding:
     searched: str
     refusal: str | None
     quotable: int | None = None
+    strangers: frozenset[int] = frozenset()
     rival: int | None = None
     verbatim: int | None = None
     nearest: str = ""
@@ -114,12 +116,13 @@ class Grounder:
         return Grounding(
             rows=rows,
             scores=tuple(hit.score for hit in hits),
-            messages=tuple(self._engine_messages(messages, rows, question, nearest)),
+            messages=tuple(self._engine_messages(messages, rows, searched, nearest)),
             timings_ms=found.timings_ms,
             kb_version=self._index.version,
             searched=searched,
             refusal=wording_for(question).refusal if refused else None,
             quotable=self._quotable(searched, rows, nearest),
+            strangers=strangers(searched, rows, nearest[0], self._subjects) if nearest else frozenset(),
             rival=nearest[1] if len(nearest) > 1 else None,
             verbatim=nearest[0] if found.is_verbatim and nearest else None,
             nearest=found.hits[0].row.row_id if found.hits else "",
@@ -134,17 +137,17 @@ class Grounder:
         self,
         messages: Sequence[Mapping[str, Any]],
         rows: Sequence[Row],
-        question: str,
+        asked: str,
         nearest: Sequence[int],
     ) -> list[Mapping[str, Any]]:
-        wording = wording_for(question)
+        wording = wording_for(asked)
         clients = [text_of(message) for message in messages if message.get("role") in ("system", "developer")]
         parts = [self._system_prompt, wording.rules, *clients, wording.rows_text(rows)]
         system = "\n\n".join(part for part in parts if part.strip())
         turns = [message for message in messages if message.get("role") not in ("system", "developer")]
         if nearest:
             last = max(place for place, message in enumerate(turns) if message.get("role") == "user")
-            turns[last] = {**turns[last], "content": wording.pointing(question, rows[nearest[0]])}
+            turns[last] = {**turns[last], "content": wording.pointing(asked, rows[nearest[0]])}
         return [{"role": "system", "content": system}, *turns]
 
 

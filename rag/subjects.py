@@ -47,6 +47,19 @@ class Subjects:
         return tuple(dict.fromkeys(found))
 
 
+def strangers(asked: str, rows: Sequence[Row], nearest: int, subjects: Subjects) -> frozenset[int]:
+    """Return the places of the rows that are about another subject than `asked`.
+
+    Where `asked` names a subject and the nearest row says it, those are the rows that say nothing of it; otherwise
+    there are none.
+    """
+    named = {term for term in terms(asked) if term in subjects.names}
+    said = [named & _all_terms(row) | named & set(terms(f"{row.info_1} {row.info_2}")) for row in rows]
+    if not rows or not said[nearest]:
+        return frozenset()
+    return frozenset(place for place, some in enumerate(said) if not some)
+
+
 def subjects_of(rows: Sequence[Row]) -> Subjects:
     """Return the subjects of `rows`."""
     some = rows[:: max(1, len(rows) // _MOST_READ)]

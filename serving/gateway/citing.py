@@ -47,6 +47,7 @@ async def cited(
         grounding.rows,
         wording_for(question),
         quotable=grounding.quotable if may_add else None,
+        strangers=grounding.strangers,
         see_also=grounding.rival if may_add else None,
     )
     async with aclosing(pieces):

@@ -127,3 +127,16 @@ def test_a_greeting_is_related_to_no_row() -> None:
     assert related("aspirin with food?", ROWS, ROWS.index(ASPIRIN))
     assert not related("你好", ROWS, 0)
     assert not related("thanks!", ROWS, 0)
+
+
+def test_an_answer_about_another_illness_is_not_given() -> None:
+    rows = (SALT, COLD)
+    wrong = GroundedAnswer(rows, CHINESE, quotable=0, strangers={1})
+    held = wrong.feed(COLD.answer)
+    assert held == ""
+    assert wrong.finish() == f"{SALT.answer[:-1]}[1]。"
+    assert wrong.is_quoted
+    assert [mark.row for mark in wrong.citations] == [SALT]
+    right = GroundedAnswer(rows, CHINESE, quotable=0, strangers={1})
+    assert (right.feed(SALT.answer) + right.finish()).startswith(SALT.answer[:5])
+    assert not right.is_quoted

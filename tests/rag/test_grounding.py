@@ -201,4 +201,4 @@ def test_a_follow_up_is_searched_with_its_subject() -> None:
     grounder = Grounder(index, subjects=subjects_of(ROWS))
     grounding = grounder.ground([user("高血压能喝酒吗"), user("那饮食方面呢？")])
     assert index.asked == [grounding.searched] == ["高血压 那饮食方面呢？"]
-    assert str(grounding.messages[-1]["content"]).startswith("那饮食方面呢？")
+    assert str(grounding.messages[-1]["content"]).startswith("高血压 那饮食方面呢？")
