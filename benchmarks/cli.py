@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from benchmarks.load import cli as load_cli
+from benchmarks.tables import cli as tables_cli
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed: load on a server, and the parts alone.")
 
@@ -16,3 +17,4 @@ def root() -> None:
 
 app.command()(load_cli.load)
 app.command()(load_cli.compare)
+app.command()(tables_cli.tables)
