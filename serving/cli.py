@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "chat": ("serving.cli_chat", "Chat with a served model in the terminal."),
     "compare": ("benchmarks.compare.cli", "Compare base, tuned, base-rag, tuned-rag and other models."),
+    "doctor": ("serving.doctor.cli", "Look at this machine and a run, and name a fix for each fault."),
     "bench": ("benchmarks.cli", "Measure speed: load on a server, and the parts alone."),
 }
 

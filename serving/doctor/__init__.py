@@ -1,0 +1,1 @@
+"""`groundtune doctor`: what this machine and this run lack, with a fix for each fault."""
