@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Literal, TextIO, get_args
@@ -22,7 +23,8 @@ from data.workbook import row_of, usable_lines
 
 ConvertFormat = Literal["json-array", "conversation", "messages", "rows"]
 FORMATS: tuple[ConvertFormat, ...] = get_args(ConvertFormat)
-_WRITE_CHARS = 1 << 20
+# Pieces of a few hundred characters, as a rule.
+_WRITTEN_AT_ONCE = 512
 
 Placed = tuple[KnowledgeSheet, Line]
 
@@ -116,13 +118,6 @@ def _lines(placed: Iterable[Placed], objects: Callable[[Row], Iterable[object]])
             yield encode(made) + "\n"
 
 
-def _write_in_blocks(file: TextIO, pieces: Iterable[str]) -> None:
-    kept: list[str] = []
-    num_chars = 0
-    for piece in pieces:
-        kept.append(piece)
-        num_chars += len(piece)
-        if num_chars >= _WRITE_CHARS:
-            file.write("".join(kept))
-            kept, num_chars = [], 0
-    file.write("".join(kept))
+def _write_in_blocks(file: TextIO, pieces: Iterator[str]) -> None:
+    while block := "".join(islice(pieces, _WRITTEN_AT_ONCE)):
+        file.write(block)

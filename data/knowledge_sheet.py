@@ -74,6 +74,7 @@ class KnowledgeSheet:
         names, places = tuple(self.columns), tuple(self.columns.values())
         pick, width = itemgetter(*places), max(places) + 1
         nothing: Mapping[str, Mark] = {}
+        make = tuple.__new__
         for number, texts, row_marks, hidden in self.sheet.rows():
             if number <= self.header_row:
                 continue
@@ -84,7 +85,8 @@ class KnowledgeSheet:
                 marks = {name: row_marks[place] for name, place in self.columns.items() if place in row_marks}
                 if self._is_heading(number, marks):
                     continue
-            yield Line(number, dict(zip(names, pick(texts), strict=True)), marks, hidden)
+            # As Line(...) does, in half the time.
+            yield make(Line, (number, dict(zip(names, pick(texts), strict=True)), marks, hidden))
 
     def _is_heading(self, number: int, marks: Mapping[str, Mark]) -> bool:
         question, answer = (marks[name].merged_from if name in marks else "" for name in ("Q", "A"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -19,6 +21,8 @@ _END_RECORD = b"PK\x05\x06"
 _END_RECORD_BYTES = 22
 _LONGEST_COMMENT = 65_535
 _BLOCK_BYTES = 1 << 20
+_BLOCKS_AHEAD = 2
+_WORTH_A_THREAD_BYTES = 8 << 20
 
 
 @contextmanager
@@ -77,8 +81,16 @@ def _check_part(path: Path, item: zipfile.ZipInfo) -> None:
 def blocks(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:
     """Yield a part's content, a block at a time; its checksum is checked at the end."""
     with archive.open(part) as file:
-        while block := file.read(_BLOCK_BYTES):
-            yield block
+        if archive.getinfo(part).file_size < _WORTH_A_THREAD_BYTES:
+            while block := file.read(_BLOCK_BYTES):
+                yield block
+            return
+        # Unpacking needs no lock of the interpreter's: the next blocks are unpacked while this one is read.
+        with ThreadPoolExecutor(1, "unpacking") as thread:
+            ahead = deque(thread.submit(file.read, _BLOCK_BYTES) for _ in range(_BLOCKS_AHEAD))
+            while block := ahead.popleft().result():
+                ahead.append(thread.submit(file.read, _BLOCK_BYTES))
+                yield block
 
 
 def small_part(path: Path, archive: zipfile.ZipFile, part: str) -> Element | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from data.sheets import limits
 from data.sheets.shared_strings import SharedStrings
 
 _SHARED_CELL = re.compile(r'<c r="([A-Z]{1,3})[0-9]+"((?: s="[0-9]+")? t="s")><v>[0-9]+</v></c>')
+# The rows' numbers, and the texts of each.
+AlikeRows = tuple[list[int], Iterable[list[str]]]
+
 _VALUE_AND_END = re.compile(r"[0-9]+</v></c>")
 
 
@@ -20,8 +24,8 @@ class Shape:
     rows: re.Pattern[str]
     columns: tuple[int, ...]
 
-    def rows_of(self, chunk: str, strings: SharedStrings) -> list[tuple[int, list[str]]] | None:
-        """Return number and texts of each row of a chunk, or None if not all are of this shape and without fault."""
+    def rows_of(self, chunk: str, strings: SharedStrings) -> AlikeRows | None:
+        """Return numbers and texts of a chunk's rows, or None if not all are of this shape and without fault."""
         if "hidden" in chunk or self.columns != tuple(range(len(self.columns))):
             return None
         found = self.rows.findall(chunk)
@@ -37,7 +41,7 @@ class Shape:
             return None
         if any(max(map(len, texts)) > limits.MAX_CELL_CHARS for texts in columns):
             return None
-        return list(zip(numbers, map(list, zip(*columns, strict=True)), strict=True))
+        return numbers, map(list, zip(*columns, strict=True))
 
 
 def shape_of(inner: str, number: int) -> Shape | None:

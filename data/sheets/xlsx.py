@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -164,8 +165,10 @@ class _XlsxSheet:
         number = 0
         for chunk in scanner.chunks(blocks(self.archive, self.part)):
             if not merges and (alike := reader.read_alike(chunk)) is not None:
-                for number, texts in alike:
-                    yield SheetRow(number, texts, _NO_MARKS, False)
+                numbers, all_texts = alike
+                number = numbers[-1]
+                parts = zip(numbers, all_texts, repeat(_NO_MARKS), repeat(False), strict=False)
+                yield from map(tuple.__new__, repeat(SheetRow), parts)
                 continue
             for attributes, inner in scanner.split(chunk):
                 found = _ROW_NUMBER.search(attributes)

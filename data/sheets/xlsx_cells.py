@@ -10,7 +10,7 @@ from data.errors import InputError
 from data.sheets import limits
 from data.sheets.model import PLAIN, Kind, Mark, cell_name
 from data.sheets.number_format import Formatter, general
-from data.sheets.row_shape import Shape, column_number, shape_of
+from data.sheets.row_shape import AlikeRows, Shape, column_number, shape_of
 from data.sheets.shared_strings import SharedStrings
 from data.sheets.xml_text import attributes_of, element_text, plain_text, rewritten
 
@@ -120,8 +120,8 @@ class CellReader:
             self._shape = shape_of(inner, number)
         return texts, marks
 
-    def read_alike(self, chunk: str) -> list[tuple[int, list[str]]] | None:
-        """Return number and texts of all rows of a chunk that are alike: shared texts only, like the last one read.
+    def read_alike(self, chunk: str) -> AlikeRows | None:
+        """Return numbers and texts of all rows of a chunk that are alike: shared texts only, like the last one read.
 
         None if some are not, or anything about them has to be told: `read` does, row by row.
         """
