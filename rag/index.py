@@ -38,7 +38,7 @@ VECTORS = "vectors.npy"
 CACHE = "vectors.sqlite3"
 
 # Goes into the inputs' digest: raise it when the code makes another index of the same rows.
-_FORMAT = 4
+_FORMAT = 5
 _NOT_IN_IT = {"device", "precision", "batch_size", "threads", "keep_versions"}
 _VERSION_DIGITS = 12
 

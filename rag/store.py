@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import chromadb
 import numpy as np
 from chromadb.api.client import Client
+from chromadb.api.collection_configuration import CreateHNSWConfiguration
 from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 _COLLECTION = "rows"
 _DATABASE = "chroma.sqlite3"
 _EDITS = "num_edits"
+# With Chroma's defaults (100 and 100), patients' questions found .915 of the 10 nearest of 10,000 rows, with these
+# .990, for less than a millisecond: questions lie apart from the rows that the graph was made of.
+_HNSW: CreateHNSWConfiguration = {"space": "cosine", "ef_construction": 200, "ef_search": 400}
 # HNSW only marks what is deleted, and finds less the more of it there is.
 _MOST_EDITED = 0.2
 _READ_AT_ONCE = 5000
@@ -56,7 +60,7 @@ def write_store(
         collection = client.create_collection(
             _COLLECTION,
             embedding_function=None,
-            configuration={"hnsw": {"space": "cosine"}},
+            configuration={"hnsw": _HNSW},
             metadata={_EDITS: 0},
         )
         _put(client, collection, rows, documents, vectors)
