@@ -6,7 +6,7 @@ A request is refused without reading its body where that is possible, so that a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -45,13 +45,18 @@ class Admission:
         max_requests: int,
         max_body_bytes: int,
         body_timeout_s: float,
+        open_paths: Set[str] = frozenset(),
     ) -> None:
-        """`max_requests` with a body are in the gateway at once, those that wait for an engine included."""
+        """`max_requests` with a body are in the gateway at once, those that wait for an engine included.
+
+        `open_paths` are whole paths that need no key, whatever `access` says.
+        """
         self._app = app
         self._access = access
         self._max_requests = max_requests
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
+        self._open_paths = open_paths
         self.num_inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +88,7 @@ class Admission:
 
     def _ask_for_key(self, record: RequestRecord, headers: Mapping[str, str]) -> None:
         access = self._access
-        if access is None or record.path.startswith(access.public_paths):
+        if access is None or record.path in self._open_paths or record.path.startswith(access.public_paths):
             return
         presented = _presented_key(headers)
         record.key = access.keys.find(presented) if presented else None

@@ -28,6 +28,7 @@ from serving.gateway.lengths import PromptMeter
 from serving.gateway.listing import listing_routes
 from serving.gateway.metrics import GatewayMetrics, metrics_routes
 from serving.gateway.models import ModelTable
+from serving.gateway.page import WebPage
 from serving.gateway.parts import Gateway, GatewaySettings
 from serving.gateway.rows import row_routes
 from serving.gateway.search import search_routes
@@ -111,7 +112,9 @@ def create_gateway(
     # Its documentation pages load scripts from elsewhere; /openapi.json says the same.
     app = FastAPI(title="GroundTune", redirect_slashes=False, docs_url=None, redoc_url=None)
     install_error_handlers(app)
+    page = WebPage()
     routers = [
+        page.routes(),
         listing_routes(gateway),
         chat_routes(gateway),
         completion_routes(gateway),
@@ -127,6 +130,7 @@ def create_gateway(
     admission = Admission(
         app,
         access=access,
+        open_paths=page.paths,
         max_requests=settings.max_requests,
         max_body_bytes=settings.max_body_bytes,
         body_timeout_s=settings.body_timeout_s,

@@ -1,4 +1,4 @@
-"""/v1/models: what may be asked for."""
+"""/v1/models: what may be asked for. `groundtune` in a card tells models that chat from those that embed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ def listing_routes(gateway: Gateway) -> APIRouter:
     router = APIRouter(prefix="/v1/models")
     created = int(gateway.clock.now_s())
     embeddings = (gateway.settings.embedding_id,) if gateway.knowledge is not None else ()
+    grounded = {model.model_id for model in gateway.models if model.grounded}
     ids = (*gateway.models.ids, *embeddings)
 
     def card(model_id: str) -> dict[str, Any]:
-        return {"id": model_id, "object": "model", "created": created, "owned_by": "groundtune"}
+        kind = "embedding" if model_id in embeddings else "chat"
+        about = {"kind": kind, "grounded": model_id in grounded}
+        return {
+            "id": model_id,
+            "object": "model",
+            "created": created,
+            "owned_by": "groundtune",
+            "groundtune": about,
+        }
 
     @router.get("")
     async def models() -> dict[str, Any]:

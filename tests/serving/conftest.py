@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from rag.unanswered import UnansweredLog
 from serving.engines.engine import Engine
+from serving.gateway.admission import Access
 from serving.gateway.app import create_gateway
 from serving.gateway.models import ModelTable, ServedModel
 from serving.gateway.parts import GatewaySettings
@@ -61,13 +62,20 @@ def gateway(engine: ScriptedEngine, gateway_settings: GatewaySettings, kept: Pat
     """A gateway in front of the scripted engine: `base` as an engine that samples, `tuned` as one that does not."""
     with (
         live_server(lambda _: engine.app) as engine_url,
-        live_server(lambda client: _app(client, engine_url, gateway_settings, kept)) as url,
+        live_server(lambda client: gateway_app(client, engine_url, gateway_settings, kept)) as url,
         OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
     ):
         yield Running(url, client)
 
 
-def _app(client: httpx.AsyncClient, engine_url: str, settings: GatewaySettings, kept: Path) -> ASGIApp:
+def gateway_app(
+    client: httpx.AsyncClient,
+    engine_url: str,
+    settings: GatewaySettings,
+    kept: Path,
+    access: Access | None = None,
+) -> ASGIApp:
+    """The application of the fixture `gateway`."""
     sampling = frozenset({"temperature", "top_p", "tools", "stream_options"})
     base = Engine("base", f"{engine_url}/v1", "model-b", sampling)
     tuned = Engine("tuned", f"{engine_url}/v1", "model-t", frozenset(), samples=False, context_tokens=400)
@@ -87,4 +95,5 @@ def _app(client: httpx.AsyncClient, engine_url: str, settings: GatewaySettings, 
         knowledge=knowledge,
         grounder=knowledge,
         unanswered=UnansweredLog(kept, lambda: 1.5e9),
+        access=access,
     )
