@@ -67,6 +67,11 @@ class Workspace:
         """The API keys that `groundtune serve` asks for, where there is such a file."""
         return self.root / "keys.json"
 
+    @property
+    def chat_history(self) -> Path:
+        """What was typed into `groundtune chat`."""
+        return self.root / "chat_history"
+
     def run(self, name: str) -> Run:
         """Return the places of run `name`.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 import typer
 
 from data.errors import GroundTuneError, UsageError
+
+if TYPE_CHECKING:
+    from openai.types import Model
 
 app = typer.Typer(add_completion=False, help="Chat with a served model in the terminal.")
 
@@ -27,16 +29,19 @@ def chat(
         str, typer.Option(help="The environment variable that holds the key, where the server wants one.")
     ] = "OPENAI_API_KEY",
 ) -> None:
-    """Ask questions, keep the history, see the sources. `exit` or Ctrl-D ends; questions may come by a pipe."""
+    """Ask questions, see the sources; /help lists commands, `exit` or Ctrl-D ends. Questions may come by a pipe."""
     from openai import APIConnectionError, APIError, DefaultHttpxClient, OpenAI
     from rich.console import Console
     from rich.markup import escape
 
     from data.workspace import open_workspace
     from serving.chat import Conversation, Source, converse
+    from serving.chat_commands import Commands
+    from serving.chat_input import message_reader
     from serving.state import running_url
 
-    url = url or running_url(open_workspace().run(name)) or _DEFAULT_URL
+    workspace = open_workspace()
+    url = url or running_url(workspace.run(name)) or _DEFAULT_URL
     local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
     client = OpenAI(
         base_url=url,
@@ -46,7 +51,7 @@ def chat(
         max_retries=0,
     )
     try:
-        served = [card.id for card in client.models.list()]
+        served = [card.id for card in client.models.list() if _chats(card)]
     except APIConnectionError as error:
         raise GroundTuneError(
             f"{url}: nothing answers there; start it with `groundtune serve --name {name}`"
@@ -56,11 +61,13 @@ def chat(
     if model not in served:
         raise UsageError(f"--model {model!r}: not served at {url}; served: {', '.join(served)}")
 
-    # Colours only on a terminal; the answer on stdout, all else on stderr.
-    console = Console(highlight=False, soft_wrap=True)
-    aside = Console(stderr=True, highlight=False, soft_wrap=True)
+    # Colours only on a terminal, and none at all where NO_COLOR asks for none, which Rich takes to allow dim text.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    # The answer on stdout, all else on stderr.
+    console = Console(highlight=False, soft_wrap=True, color_system=colours)
+    aside = Console(stderr=True, highlight=False, soft_wrap=True, color_system=colours)
     if sys.stdin.isatty():
-        aside.print(f"[dim]{escape(model)} at {escape(url)}; `exit` or Ctrl-D ends[/dim]")
+        aside.print(f"[dim]{escape(model)} at {escape(url)}; /help, `exit` or Ctrl-D ends[/dim]")
 
     def show(text: str) -> None:
         console.print(text, end="", markup=False)
@@ -72,22 +79,17 @@ def chat(
     def show_error(message: str) -> None:
         aside.print(f"[red]{escape(message)}[/red]")
 
-    if not converse(Conversation(client, model, system), _line_reader(), show, show_source, show_error):
+    def tell(message: str) -> None:
+        aside.print(message, markup=False)
+
+    conversation = Conversation(client, model, system)
+    commands = Commands(conversation, served, tell)
+    reader = message_reader(workspace.chat_history)
+    if not converse(conversation, reader, show, show_source, show_error, commands.run):
         raise typer.Exit(1)
 
 
-def _line_reader() -> Callable[[], str | None]:
-    """Return what reads the next question: with editing and history on a terminal, plainly from a pipe."""
-    if not sys.stdin.isatty():
-        return lambda: sys.stdin.readline() or None
-    from prompt_toolkit import PromptSession
-
-    session: PromptSession[str] = PromptSession()
-
-    def read() -> str | None:
-        try:
-            return session.prompt("› ")
-        except (EOFError, KeyboardInterrupt):
-            return None
-
-    return read
+def _chats(card: Model) -> bool:
+    """Tell whether a served model chats; other servers do not say, and are believed to."""
+    about = (card.model_extra or {}).get("groundtune") or {}
+    return about.get("kind") != "embedding"

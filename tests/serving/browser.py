@@ -83,7 +83,7 @@ class Page:
         return done["result"].get("value")
 
     def wait(self, expression: str, timeout_s: float = _WAIT_S) -> Any:
-        """Wait until an expression is true; returns its value."""
+        """Wait until an expression is true; returns its value. An element is none: write `!!` before it."""
         deadline = time.monotonic() + timeout_s
         while not (value := self.evaluate(expression)):
             shown = "document.body.innerText.slice(-600)"

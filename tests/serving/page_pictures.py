@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.serving.browser import Page, browser_page
 
-_GROUNDED = "高血压患者日常饮食要注意什么?"
+_GROUNDED = "血压高的人平时会有哪些感觉?"
 _OUTSIDE = "明天上海的天气怎么样?"
 _ANSWER_S = 300.0
 
@@ -43,10 +43,12 @@ def take(url: str, folder: Path) -> None:
 
 
 def _ask(page: Page, question: str) -> None:
+    asked = "document.querySelectorAll('.asked').length"
+    before = page.evaluate(asked)
     page.evaluate("document.querySelector('#question').focus()")
     page.type(question)
     page.press("Enter")
-    page.wait("document.querySelector('.answer')")
+    page.wait(f"{asked} > {before}")
     page.wait("!document.querySelector('#send').hidden", _ANSWER_S)
 
 
