@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.serving.browser import Page, browser_page
 
 _GROUNDED = "血压高的人平时会有哪些感觉?"
-_OUTSIDE = "明天上海的天气怎么样?"
+_IN_THE_SHEET = "高血压病人一天能吃多少盐?"
 _ANSWER_S = 300.0
 
 
@@ -24,7 +24,7 @@ def take(url: str, folder: Path) -> None:
         page.open(url, 1280, 800)
         page.wait("document.querySelector('#model').value === 'tuned-rag'")
         _ask(page, _GROUNDED)
-        _ask(page, _OUTSIDE)
+        _ask(page, _IN_THE_SHEET)
         page.picture(folder / "chat.png")
         page.size(390, 844, dark=True)
         page.click(".mark")

@@ -136,11 +136,7 @@ async function send() {
 async function answerInto(answer, model, thread, text, conversation, signal) {
   const messages = [...(conversation.get(thread) ?? []), { role: "user", content: text }];
   try {
-    for await (const piece of ask(model, messages, signal)) {
-      const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-      answer.add(piece);
-      if (isAtEnd) log.scrollTop = log.scrollHeight;
-    }
+    for await (const piece of ask(model, messages, signal)) follow(answer, () => answer.add(piece));
   } catch (error) {
     if (error.name === "AbortError") {
       answer.stop();
@@ -149,11 +145,18 @@ async function answerInto(answer, model, thread, text, conversation, signal) {
     answer.fail(error instanceof Fault ? error.message : String(error));
     return error;
   }
-  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-  answer.finish();
-  if (isAtEnd) log.scrollTop = log.scrollHeight;
+  follow(answer, () => answer.finish());
   conversation.set(thread, [...messages, { role: "assistant", content: answer.text }]);
   return null;
+}
+
+/** Change an answer and keep its end in view, for who has not scrolled away; of several, their beginning. */
+function follow(answer, change) {
+  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  change();
+  if (!isAtEnd) return;
+  const turn = answer.node.closest(".turn.wide");
+  log.scrollTop = turn ? log.scrollTop + turn.getBoundingClientRect().top - log.getBoundingClientRect().top : log.scrollHeight;
 }
 
 function setRunning(isRunning) {

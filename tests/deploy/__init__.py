@@ -1,0 +1,1 @@
+"""The files of deploy/, checked without deploying them."""
