@@ -21,7 +21,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _KEYS = {"Enter": 13, "Escape": 27, "Tab": 9}
 
 

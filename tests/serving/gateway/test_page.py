@@ -151,6 +151,17 @@ def test_four_models_side_by_side_and_a_phone(gateway: Running, engine: Scripted
         "new Set([...document.querySelectorAll('.answer')].map(one => one.getBoundingClientRect().top)).size"
     )
     assert page.evaluate(tops) == 1
+    # Long answers are followed only as far as the question stays in view.
+    engine.texts = ["很长的回答。" * 20] * 20
+    _ask(page, "再说", 4)
+    turn = "[...document.querySelectorAll('.turn')].at(-1).getBoundingClientRect()"
+    assert page.evaluate(
+        f"Math.abs({turn}.top - document.querySelector('#log').getBoundingClientRect().top) < 2"
+    )
+    assert page.evaluate(f"{turn}.height > innerHeight")
+    page.click("#fresh")
+    engine.texts = ["好。"]
+    _ask(page, "能吃盐吗", 4)
     page.size(390, 844, dark=True)
     assert page.evaluate(tops) == 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
