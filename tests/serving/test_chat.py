@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from openai import OpenAI
 
 from serving.chat import Conversation, Source, converse
+from serving.chat_commands import HELP
 from serving.chat_input import read_message
 from tests.serving.conftest import Running
 from tests.serving.knowledge import ROWS
@@ -111,6 +113,13 @@ def test_lines_become_messages(lines: list[str], messages: list[str]) -> None:
     while (message := read_message(read)) is not None:
         found.append(message)
     assert found == messages
+
+
+def test_help_and_documentation_name_the_same_commands() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8")
+    by_help = re.findall(r"^(/\w+(?: \S+)?)  ", HELP, re.MULTILINE)
+    assert len(by_help) == 7
+    assert re.findall(r"^\| `(/[^`]+)`", documented, re.MULTILINE) == by_help
 
 
 def test_commands_by_a_pipe(gateway: Running, engine: ScriptedEngine, tmp_path: Path) -> None:

@@ -91,6 +91,15 @@ def test_ask_and_open_a_citation(gateway: Running, engine: ScriptedEngine, page:
     page.press("Escape")
     page.wait("!document.querySelector('#row').open")
     assert page.evaluate("document.activeElement.className") == "mark"
+    # By keyboard alone: one step back from the question is the last source.
+    page.evaluate("document.querySelector('#question').focus()")
+    page.press("Tab", shift=True)
+    assert page.evaluate("!!document.activeElement.closest('.sources')")
+    page.press("Enter")
+    page.wait("document.querySelector('#row').open")
+    page.press("Escape")
+    page.wait("!document.querySelector('#row').open && !!document.activeElement.closest('.sources')")
+    assert "每天" in page.evaluate("document.querySelector('#told').textContent"), "told to screen readers"
     # The second question follows the first, and its answer.
     _ask(page, "那么糖呢")
     assert page.faults == []
