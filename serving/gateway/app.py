@@ -19,6 +19,7 @@ from serving.gateway.admission import Access, Admission
 from serving.gateway.chat import chat_routes
 from serving.gateway.clock import Clock
 from serving.gateway.completions import completion_routes
+from serving.gateway.contract import Contract, install_contract
 from serving.gateway.edge import Edge, Observer
 from serving.gateway.embeddings import embedding_routes
 from serving.gateway.errors import install_error_handlers
@@ -124,6 +125,14 @@ def create_gateway(
         routers.append(row_routes(knowledge))
     for router in routers:
         app.include_router(router)
+    contract = Contract(
+        chat_ids=models.ids,
+        completion_ids=tuple(model.model_id for model in models if not model.grounded),
+        embedding_id=settings.embedding_id,
+        kb_id=settings.kb_id,
+        public_paths=access.public_paths if access is not None else None,
+    )
+    install_contract(app, contract)
     admission = Admission(
         app,
         access=access,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
 
 from rag.filters import RowFilter
 from serving.engines.engine import Engine
@@ -205,13 +205,23 @@ class EmbeddingRequest(BaseModel):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
+def _refuse_rewriting(asked: bool) -> bool:
+    if asked:
+        raise ValueError("queries are searched as they are; leave it out")
+    return asked
+
+
+# Literal[False] would take 0 too.
+_Never = Annotated[StrictBool, AfterValidator(_refuse_rewriting), WithJsonSchema({"const": False})]
+
+
 class SearchRequest(BaseModel):
     """The body of /v1/vector_stores/{kb}/search; a filter goes into `groundtune`."""
 
     model_config = ConfigDict(extra="forbid")
     query: str | Annotated[list[str], Field(min_length=1)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
-    rewrite_query: Literal[False] = False
+    rewrite_query: _Never = False
     groundtune: Extension | None = None
 
     @property
