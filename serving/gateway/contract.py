@@ -98,7 +98,7 @@ _ROW = _object(
 )
 _READY = _object({"status": _TEXT, "engines": {"type": "object", "additionalProperties": _TEXT}})
 
-_STREAM = {"text/event-stream": {"schema": {**_TEXT, "description": "JSON events, `data: [DONE]` last"}}}
+_STREAM = {"text/event-stream": {"schema": {"description": "JSON events, `data: [DONE]` last"}}}
 _ANSWERS: Mapping[str, tuple[Schema, Mapping[str, Any]]] = {
     "/v1/models": (_object({"object": _exactly("list"), "data": _list(_MODEL)}), {}),
     "/v1/models/{model_id}": (_MODEL, {}),

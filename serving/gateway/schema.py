@@ -76,8 +76,8 @@ class StreamOptions(BaseModel):
     """`include_usage` asks for a last chunk with the token counts."""
 
     model_config = ConfigDict(extra="forbid")
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: StrictBool = False
+    include_obfuscation: StrictBool = False
 
 
 class GenerationRequest(BaseModel):
@@ -85,7 +85,7 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
     model: str
-    stream: bool | None = False
+    stream: StrictBool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None

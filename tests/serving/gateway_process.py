@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import uvicorn
+import uvloop
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -107,4 +108,5 @@ if __name__ == "__main__":
     parser.add_argument("--rows", action="store_true")
     parser.add_argument("--keep", nargs=argparse.REMAINDER)
     parser.add_argument("engines", nargs="*")
-    asyncio.run(_serve(parser.parse_args()))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(parser.parse_args()))
