@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.processes import ROOT
 from data.errors import GroundTuneError
@@ -19,14 +19,22 @@ _START_S = 120.0
 
 @contextlib.contextmanager
 def listening(
-    argv: Sequence[str], port: int, *, cores: set[int] | None = None, quiet: bool = False
+    argv: Sequence[str],
+    port: int,
+    *,
+    cores: set[int] | None = None,
+    quiet: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process until the block ends, once it takes connections at `port`; `cores` are those that it may use.
 
     Raises:
         GroundTuneError: it ended, or did not listen within two minutes.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    own = {"PYTHONPATH": str(ROOT)} if argv[0] == sys.executable else {}
+    variables = {**os.environ, **own, **(environment or {})}
+    if not own:
+        variables.pop("PYTHONPATH", None)  # another environment's packages are its own
     output = subprocess.DEVNULL if quiet else sys.stderr.fileno()
 
     def keep_to_cores() -> None:
@@ -34,7 +42,7 @@ def listening(
             os.sched_setaffinity(0, cores)
 
     with subprocess.Popen(
-        list(argv), cwd=ROOT, env=environment, stdout=output, stderr=output, preexec_fn=keep_to_cores
+        list(argv), cwd=ROOT, env=variables, stdout=output, stderr=output, preexec_fn=keep_to_cores
     ) as process:
         try:
             deadline_s = time.monotonic() + _START_S

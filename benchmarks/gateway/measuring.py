@@ -119,7 +119,9 @@ def processor_s(pid: int) -> float:
 
 
 def _requests(address: Address, num: int, stream: bool) -> list[bytes]:
-    settings = RequestSettings(_SETTINGS.model, _SETTINGS.max_tokens, with_usage=False, extra={"stream": stream})
+    settings = RequestSettings(
+        _SETTINGS.model, _SETTINGS.max_tokens, with_usage=False, extra={"stream": stream}
+    )
     return chat_requests(["能吃盐吗?"] * num, address, settings)
 
 

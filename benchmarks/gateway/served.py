@@ -1,6 +1,6 @@
 """GroundTune's gateway as `groundtune serve` runs it, in front of an engine that runs already, on a port of its own.
 
-    python -m benchmarks.gateway.served PORT UPSTREAM
+python -m benchmarks.gateway.served PORT UPSTREAM
 """
 
 from __future__ import annotations

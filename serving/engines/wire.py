@@ -96,9 +96,7 @@ class Wire:
     def _give_back(self, place: tuple[str, int], connection: _Connection) -> None:
         idle = self._idle.setdefault(place, [])
         # The oldest stand first, and would never be taken again once they are too old.
-        while idle and (
-            not idle[0].is_open or time.monotonic() - idle[0].idle_since_s >= KEEPALIVE_S
-        ):
+        while idle and (not idle[0].is_open or time.monotonic() - idle[0].idle_since_s >= KEEPALIVE_S):
             idle.pop(0).close()
         if connection.is_reusable and len(idle) < _MOST_IDLE:
             connection.idle_since_s = time.monotonic()

@@ -112,10 +112,11 @@ def create_gateway(
     # Its documentation pages load scripts from elsewhere; /openapi.json says the same.
     app = FastAPI(title="GroundTune", redirect_slashes=False, docs_url=None, redoc_url=None)
     install_error_handlers(app)
+    # Looked through in this order: what is asked for most comes first.
     routers = [
-        listing_routes(gateway),
         chat_routes(gateway),
         completion_routes(gateway),
+        listing_routes(gateway),
         health_routes(health),
         metrics_routes(metrics),
     ]
