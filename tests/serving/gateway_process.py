@@ -6,7 +6,7 @@
 Behind the URLs may stand `--running N` and `--waiting N` (places of the engine), `--keys FILE` (asks for those keys)
 and `--rows` (serves `base-rag` and all that there is about rows, from a knowledge base of three).
 
-GET /debug tells how many tasks and open files the process has.
+GET /debug tells the process id and how many tasks and open files it has.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import os
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,7 @@ def _with_debug(app: ASGIApp) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/debug":
             counts = {
+                "pid": os.getpid(),
                 "num_tasks": len(asyncio.all_tasks()),
                 "num_files": sum(1 for _ in Path("/proc/self/fd").iterdir()),
             }
@@ -82,7 +84,12 @@ async def _serve(options: argparse.Namespace) -> None:
         app = create_gateway(
             ModelTable(models),
             client=client,
-            settings=dataclasses.replace(_SETTINGS, max_running=options.running, max_waiting=options.waiting),
+            settings=dataclasses.replace(
+                _SETTINGS,
+                max_running=options.running,
+                max_waiting=options.waiting,
+                max_requests=max(256, options.running + options.waiting),
+            ),
             knowledge=knowledge,
             grounder=knowledge,
             access=access,
