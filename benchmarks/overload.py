@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ _WAITING = 32
 _PIECES, _DELAY_S = 10, 0.04
 _TIMES = 10
 _GONE = 500
-_SETTINGS = RequestSettings("base", 64, with_usage=False)
+# The scripted engine takes no temperature.
+_SETTINGS = RequestSettings("base", 64, with_usage=False, extra={"temperature": None})
 
 
 def main() -> None:
@@ -153,17 +154,19 @@ async def _go_away(url: str, engine: str) -> dict[str, Any]:
         async def debug() -> dict[str, int]:
             return dict((await client.get(f"{url}/debug")).json())
 
-        async def open_one() -> httpx.Response:
+        async def open_one() -> tuple[httpx.Response, AsyncIterator[bytes]]:
             request = client.build_request("POST", f"{url}/v1/chat/completions", json=body)
             response = await client.send(request, stream=True)
-            await anext(response.aiter_bytes())
-            return response
+            parts = response.aiter_bytes()
+            await anext(parts)
+            # With its iterator, whose end would close it.
+            return response, parts
 
         before = await debug()
-        responses = await asyncio.gather(*(open_one() for _ in range(_GONE)))
+        streams = await asyncio.gather(*(open_one() for _ in range(_GONE)))
         during = (await client.get(f"{engine}/state")).json()["num_open"]
         left_s = time.monotonic()
-        await asyncio.gather(*(response.aclose() for response in responses))
+        await asyncio.gather(*(response.aclose() for response, _ in streams))
         idle_after_s = None
         while time.monotonic() - left_s < 30:
             if not (await client.get(f"{engine}/state")).json()["num_open"]:
