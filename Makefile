@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 # pip leaves compiling to the first import; not keeping what that makes would cost each process ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install install-dev quickstart serve test check lint lock clean
+.PHONY: install install-dev quickstart serve test test-clients check lint lock clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -43,6 +43,11 @@ lint: install-dev
 test: install-dev
 	$(BIN)/groundtune models fetch qwen2.5-coder-0.5b-instruct smollm2-135m-instruct multilingual-e5-small
 	$(BIN)/pytest
+
+# Clients that are no dependency, in environments of their own: langchain-openai, litellm, npm's openai.
+test-clients: install-dev
+	$(BIN)/python -m tests.clients.environments var/test-clients
+	$(BIN)/pytest tests/clients
 
 check: lint test
 

@@ -19,6 +19,7 @@ from serving.gateway.admission import Access, Admission
 from serving.gateway.chat import chat_routes
 from serving.gateway.clock import Clock
 from serving.gateway.completions import completion_routes
+from serving.gateway.contract import Contract, install_contract
 from serving.gateway.edge import Edge, Observer
 from serving.gateway.embeddings import embedding_routes
 from serving.gateway.errors import install_error_handlers
@@ -113,13 +114,14 @@ def create_gateway(
     app = FastAPI(title="GroundTune", redirect_slashes=False, docs_url=None, redoc_url=None)
     install_error_handlers(app)
     page = WebPage()
+    # Looked through in this order: what is asked for most comes first.
     routers = [
-        page.routes(),
-        listing_routes(gateway),
         chat_routes(gateway),
         completion_routes(gateway),
+        listing_routes(gateway),
         health_routes(health),
         metrics_routes(metrics),
+        page.routes(),
     ]
     if knowledge is not None:
         routers.append(embedding_routes(knowledge, settings.embedding_id, settings.request_timeout_s))
@@ -127,6 +129,14 @@ def create_gateway(
         routers.append(row_routes(knowledge))
     for router in routers:
         app.include_router(router)
+    contract = Contract(
+        chat_ids=models.ids,
+        completion_ids=tuple(model.model_id for model in models if not model.grounded),
+        embedding_id=settings.embedding_id,
+        kb_id=settings.kb_id,
+        public_paths=access.public_paths if access is not None else None,
+    )
+    install_contract(app, contract)
     admission = Admission(
         app,
         access=access,

@@ -42,7 +42,12 @@ def chat_routes(gateway: Gateway) -> APIRouter:
             record.prompt = [message.as_sent() for message in body.messages]
         fields, without_effect = body.fields_for(model.engine, gateway.settings.temperature)
         answering = _answering(gateway, model, body, fields, record, gateway.base_url(request))
-        pieces = await while_connected(request.receive, answering, gateway.left_s(record))
+        # Without rows to search there is nothing to wait for yet, and watching the client would cost two tasks.
+        pieces = (
+            await while_connected(request.receive, answering, gateway.left_s(record))
+            if model.grounded
+            else await answering
+        )
         head = AnswerHead(f"chatcmpl-{uuid4().hex}", body.model, int(gateway.clock.now_s()))
         if body.stream:
             source = await begun(request.receive, pieces, gateway.left_s(record))

@@ -44,9 +44,13 @@ async def while_connected(receive: Receive, work: Awaitable[T], timeout_s: float
             return task.result()
         raise client_closed() if gone.done() else request_too_long()
     finally:
-        for pending in (task, gone):
-            pending.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        for other in (task, gone):
+            if not other.done():
+                other.cancel()
+                # Awaited so that nothing of it goes on after this returns.
+                await asyncio.wait((other,))
+            if other.done() and not other.cancelled():
+                other.exception()  # looked at, or asyncio would tell of it
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
+from serving.engines.client import EngineClient
 from serving.engines.engine import Engine
 from serving.gateway.errors import ApiError, bad_request, engine_down, engine_silent
+
+_CONNECT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -66,36 +70,78 @@ async def ask_engine(
     sent = {**body, "model": engine.model, "stream": True}
     if "stream_options" in engine.accepts:
         sent["stream_options"] = {"include_usage": True}
-    url = f"{base_url}/{path}"
-    limits = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
     reason, usage = None, None
     try:
-        async with client.stream("POST", url, json=sent, headers=engine.headers, timeout=limits) as response:
-            if response.status_code != HTTPStatus.OK:
-                raise _refusal(engine, response.status_code, await response.aread())
-            async for line in _lines(response):
+        async with _posted(client, engine, f"{base_url}/{path}", sent, timeout_s) as answer:
+            if answer.status != HTTPStatus.OK:
+                raise _refusal(engine, answer.status, await answer.read())
+            async for line in _lines(answer.parts()):
                 chunk = _chunk(engine, line)
                 usage = chunk.get("usage") or usage
                 for choice in chunk.get("choices") or ():
                     for piece in _pieces(choice):
                         yield piece
                     reason = choice.get("finish_reason") or reason
-    except httpx.TimeoutException as error:
+    except (httpx.TimeoutException, TimeoutError) as error:
         raise engine_silent(engine.name, timeout_s) from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, OSError) as error:
         raise engine_down(engine.name, f"{type(error).__name__} {error}".strip()) from error
     if reason is None:
         raise engine_down(engine.name, "it ended its answer half-way")
     yield End(reason, usage)
 
 
-async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+class _Answer(Protocol):
+    """A response whose body is still coming."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+
+    def parts(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes."""
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+
+
+class _GeneralAnswer:
+    """The general client's response."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.parts = response.aiter_bytes
+        self.read = response.aread
+
+
+@asynccontextmanager
+async def _posted(
+    client: httpx.AsyncClient, engine: Engine, url: str, sent: Mapping[str, Any], timeout_s: float
+) -> AsyncIterator[_Answer]:
+    """Post, with the lean client where it can; yields the answer once its head has come."""
+    connect_s = min(timeout_s, _CONNECT_S)
+    wire = client.wire_to(url) if isinstance(client, EngineClient) else None
+    if wire is not None:
+        content = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        async with wire.post(
+            url, content, engine.headers, connect_s=connect_s, silence_s=timeout_s
+        ) as answer:
+            yield answer
+        return
+    limits = httpx.Timeout(timeout_s, connect=connect_s)
+    async with client.stream("POST", url, json=sent, headers=engine.headers, timeout=limits) as response:
+        yield _GeneralAnswer(response)
+
+
+async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[str]:
     """Yield the lines of an event stream. httpx's own splits also at U+2028 and U+0085, which JSON may hold."""
     held = b""
-    async for part in response.aiter_bytes():
+    async for part in parts:
         *lines, held = (held + part).split(b"\n")
         for line in lines:
-            yield line.decode(errors="replace")
+            if line:
+                yield line.decode(errors="replace")
     yield held.decode(errors="replace")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
 
 from rag.filters import RowFilter
 from serving.engines.engine import Engine
@@ -76,8 +76,8 @@ class StreamOptions(BaseModel):
     """`include_usage` asks for a last chunk with the token counts."""
 
     model_config = ConfigDict(extra="forbid")
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: StrictBool = False
+    include_obfuscation: StrictBool = False
 
 
 class GenerationRequest(BaseModel):
@@ -85,7 +85,7 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
     model: str
-    stream: bool | None = False
+    stream: StrictBool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
@@ -205,13 +205,23 @@ class EmbeddingRequest(BaseModel):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
+def _refuse_rewriting(asked: bool) -> bool:
+    if asked:
+        raise ValueError("queries are searched as they are; leave it out")
+    return asked
+
+
+# Literal[False] would take 0 too.
+_Never = Annotated[StrictBool, AfterValidator(_refuse_rewriting), WithJsonSchema({"const": False})]
+
+
 class SearchRequest(BaseModel):
     """The body of /v1/vector_stores/{kb}/search; a filter goes into `groundtune`."""
 
     model_config = ConfigDict(extra="forbid")
     query: str | Annotated[list[str], Field(min_length=1)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
-    rewrite_query: Literal[False] = False
+    rewrite_query: _Never = False
     groundtune: Extension | None = None
 
     @property

@@ -1,0 +1,1 @@
+"""Clients as people have them, unmodified, in front of a gateway process."""
