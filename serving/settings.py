@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data.config import Section
+from serving.engines.lmdeploy import LmdeploySection
 from serving.engines.transformers_serve import Dtype
 
 Weights = Literal["base", "tuned"]
+EngineKind = Literal["auto", "transformers", "lmdeploy"]
 LogPlace = Literal["file", "stderr", "off"]
 ModelName = Literal["base", "tuned", "base-rag", "tuned-rag"]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
@@ -27,6 +29,10 @@ class ExternalEndpoint(Section):
 class ServeSection(Section):
     """How the models are served."""
 
+    engine: EngineKind = "auto"
+    """What generates: transformers on a CPU (auto), LMDeploy's TurboMind on a GPU."""
+    lmdeploy: LmdeploySection = LmdeploySection()
+    """Settings of LMDeploy."""
     max_tokens: Annotated[int, Field(ge=1)] = 512
     """Length of an answer where the request does not say."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0

@@ -44,6 +44,11 @@ class EngineProcess:
         return self._launcher.pid if self._launcher else None
 
     @property
+    def in_turn(self) -> bool:
+        """Whether it must have started before another of its kind does."""
+        return self._command.in_turn
+
+    @property
     def exit_status(self) -> int | None:
         """None while it runs, and before it was started."""
         return self._launcher.poll() if self._launcher else None
@@ -129,12 +134,25 @@ def _close(pipe: IO[bytes] | None) -> None:
 async def start_engines(
     processes: Sequence[EngineProcess], client: httpx.AsyncClient, timeout_s: float
 ) -> None:
-    """Start all at once and return when each has produced a token; if one fails, none is left running."""
-    try:
-        for process in processes:
+    """Start all and return when each has produced a token; if one fails, none is left running.
+
+    All at once, but for those that must start in turn.
+    """
+
+    async def start(group: Sequence[EngineProcess]) -> None:
+        for process in group:
             process.start()
-        await asyncio.gather(*(process.wait_ready(client, timeout_s) for process in processes))
+            await process.wait_ready(client, timeout_s)
+
+    in_turn = [process for process in processes if process.in_turn]
+    groups = [in_turn, *([process] for process in processes if not process.in_turn)]
+    starting = [asyncio.ensure_future(start(group)) for group in groups if group]
+    try:
+        await asyncio.gather(*starting)
     except BaseException:
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
         stop_engines(processes)
         raise
 
