@@ -60,7 +60,8 @@ class FolderModel:
         from transformers import AutoTokenizer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()
+        quiet: Any = logging
+        quiet.disable_progress_bar()
         self._template = choice.template
         self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(choice.folder)
         if choice.template is None and not self._tokenizer.chat_template:
@@ -85,14 +86,15 @@ class FolderModel:
         from transformers import StoppingCriteriaList
 
         stops = self._template.stops if self._template else ()
-        streamer = TokenText(partial(self._tokenizer.decode, skip_special_tokens=True))
+        decode: Any = self._tokenizer.decode
+        streamer = TokenText(partial(decode, skip_special_tokens=True))
         faults: list[Exception] = []
         settings: dict[str, Any] = {
             **self._prompt(messages),
             "max_new_tokens": max_tokens,
             "do_sample": temperature > 0,
             "streamer": streamer,
-            "stopping_criteria": StoppingCriteriaList([lambda *_, **__: stop.is_set()]),  # type: ignore[list-item]
+            "stopping_criteria": StoppingCriteriaList([lambda *_, **__: stop.is_set()]),
         }
         if temperature > 0:
             settings["temperature"] = temperature
