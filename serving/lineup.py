@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from data.errors import UsageError
 from serving.engines.engine import Command, Engine
@@ -44,7 +45,9 @@ def make_lineup(
     processes = []
     for name, (engine, command) in zip(local, _local_engines(config, local), strict=True):
         engines[name] = engine
-        processes.append(EngineProcess(engine, command, logs / f"engine-{name}.log"))
+        log = logs / f"engine-{name}.log"
+        identity = _identity(engine, command, local[name])
+        processes.append(EngineProcess(engine, command, log, identity=identity))
     models = []
     for name in ("base", "tuned"):
         if name in engines:
@@ -73,6 +76,18 @@ def _local_engines(config: ServeSection, folders: Mapping[Weights, Path]) -> Ite
                 batch_tokens=config.batch_tokens,
             )
             yield transformers_engine(name, folder, port, settings)
+
+
+def _identity(engine: Engine, command: Command, model: Path) -> Hashable:
+    """Return what an engine answers by: the model's files and all of the command but the port."""
+    port = str(urlsplit(engine.base_url).port)
+    files = sorted(
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in model.iterdir()
+        if path.is_file()
+    )
+    words = tuple(word for word in command.argv if word != port)
+    return words, tuple(sorted(command.environment.items())), command.folder, tuple(files)
 
 
 def _external(name: Weights, endpoint: ExternalEndpoint) -> Engine:

@@ -46,6 +46,8 @@ class ServeSection(Section):
     dtype: Dtype = "bfloat16"
     """What engines compute in. float32 is slower and takes twice the memory; an answer should then depend less on
     which others are generated beside it (not measured)."""
+    follow_index: bool = True
+    """Whether a new current version of the index is served as soon as it is there, or is rolled back to."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 180.0
     """How long an engine may take to its first token."""
     engine_timeout_s: Annotated[float, Field(gt=0)] = 120.0

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -30,8 +30,21 @@ _LOG_LINES = 15
 class EngineProcess:
     """One engine's process, which may be started again after it has stopped."""
 
-    def __init__(self, engine: Engine, command: Command, log: Path, grace_s: float = 2.0) -> None:
-        """`grace_s` is the time between asking the process to stop and killing it."""
+    def __init__(
+        self,
+        engine: Engine,
+        command: Command,
+        log: Path,
+        grace_s: float = 2.0,
+        identity: Hashable | None = None,
+    ) -> None:
+        """Starts nothing.
+
+        Args:
+            grace_s: The time between asking the process to stop and killing it.
+            identity: Equal for two processes that would answer alike; default: equal to no other's.
+        """
+        self.identity = identity if identity is not None else object()
         self.engine = engine
         self.log = log
         self._command = command
