@@ -34,6 +34,8 @@ RawConfig = dict[str, dict[str, Any]]
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> RawConfig:
     """Return the sections of a YAML file (none: the defaults), with `section.key=value` overrides laid over.
 
+    A key may lead further down, as in `serve.lmdeploy.tp=2`.
+
     Raises:
         UsageError: no such file, not YAML, an unknown section, or an override that is not `section.key=value`.
     """
@@ -62,8 +64,8 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> RawConfig:
 
 def _apply(sections: RawConfig, override: str) -> None:
     path, equals, text = override.partition("=")
-    section, dot, key = path.strip().partition(".")
-    if not equals or not dot or section not in SECTIONS:
+    section, *keys = path.strip().split(".")
+    if not equals or not all(keys) or not keys or section not in SECTIONS:
         raise UsageError(
             f"--set {override!r}: expected SECTION.KEY=VALUE with a section of {', '.join(SECTIONS)}"
         )
@@ -71,7 +73,13 @@ def _apply(sections: RawConfig, override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {override!r}: the value is not YAML: {error}") from error
-    sections.setdefault(section, {})[key] = value
+    body = sections.setdefault(section, {})
+    for depth, key in enumerate(keys[:-1], start=1):
+        body = body.setdefault(key, {})
+        if not isinstance(body, dict):
+            above = ".".join((section, *keys[:depth]))
+            raise UsageError(f"--set {override!r}: {above} has a value, {body!r}, and no keys below it")
+    body[keys[-1]] = value
 
 
 def section(raw: Mapping[str, Mapping[str, Any]], name: str, schema: type[S]) -> S:

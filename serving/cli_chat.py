@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -21,9 +23,19 @@ _DEFAULT_URL = "http://127.0.0.1:8000/v1"
 
 @app.command()
 def chat(
+    context: typer.Context,
     url: Annotated[str | None, typer.Option(help=f"The API; default: the run's, or {_DEFAULT_URL}.")] = None,
     name: Annotated[str, typer.Option("--name", help="The run whose server to find.")] = "quickstart",
-    model: Annotated[str, typer.Option(help="base, tuned, base-rag or tuned-rag.")] = "tuned-rag",
+    model: Annotated[
+        str, typer.Option(help="base, tuned, base-rag, tuned-rag, or a model folder.")
+    ] = "tuned-rag",
+    adapter: Annotated[
+        Path | None, typer.Option(help="A LoRA adapter's folder, put on the model folder.")
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="Load the folder's weights in 4 or 8 bits.")] = None,
+    prompt_template: Annotated[
+        str | None, typer.Option(help="internlm_chat, qwen_chat ...; default: the folder's own.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt in place of the server's.")] = None,
     api_key_variable: Annotated[
         str, typer.Option(help="The environment variable that holds the key, where the server wants one.")
@@ -38,9 +50,13 @@ def chat(
     from serving.chat import Conversation, Source, converse
     from serving.chat_commands import Commands
     from serving.chat_input import message_reader
+    from serving.engines.folder_server import is_folder_asked, opened_folder
     from serving.state import running_url
 
     workspace = open_workspace()
+    if is_folder_asked(model, adapter, bits, prompt_template):
+        folder = Path(model).resolve()
+        url, model = context.with_resource(opened_folder(folder, adapter, bits, prompt_template)), folder.name
     url = url or running_url(workspace.run(name)) or _DEFAULT_URL
     local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
     client = OpenAI(

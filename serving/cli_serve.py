@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from serving.cli_keys import app as keys_app
+from serving.cli_reload import reload
 
 app = typer.Typer(
     add_completion=False,
     help="Serve base, tuned, base-rag and tuned-rag behind one OpenAI-compatible API; Ctrl-C stops all.",
 )
 app.add_typer(keys_app, name="keys")
+app.command()(reload)
 
 
 @app.callback(invoke_without_command=True)
@@ -44,11 +46,12 @@ def serve(
     if context.invoked_subcommand is not None:
         return
     from data.workspace import open_workspace
-    from serving.preparation import Choices, prepare_service
+    from serving.preparation import Choices, newer_releases, prepare_service
     from serving.service import run_service
 
+    workspace = open_workspace()
     choices = Choices(config, name, tuple(settings or ()), host, port, base, merged, require_tuned)
-    service, notes = prepare_service(open_workspace(), choices)
+    service, notes = prepare_service(workspace, choices)
     for note in notes:
         print(note, file=sys.stderr)
     print("starting " + ", ".join(service.lineup.models.ids), file=sys.stderr)
@@ -61,7 +64,7 @@ def serve(
             f"  curl {url}/chat/completions -H 'Content-Type: application/json' -d '{body}'", file=sys.stderr
         )
 
-    run_service(service, on_ready)
+    run_service(service, on_ready, newer_releases(workspace, choices))
     print("stopped", file=sys.stderr, flush=True)
     # A thread may still be loading the index. It cannot be stopped, and at the interpreter's own end it could
     # only crash; everything that needs closing is closed.

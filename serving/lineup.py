@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from data.errors import UsageError
-from serving.engines.engine import Engine
+from serving.engines.engine import Command, Engine
 from serving.engines.external import external_engine
+from serving.engines.lmdeploy import lmdeploy_engine, seats
 from serving.engines.ports import free_ports
 from serving.engines.supervisor import EngineProcess
 from serving.engines.transformers_serve import TransformersSettings, transformers_engine
@@ -38,19 +40,14 @@ def make_lineup(
         UsageError: two models would have one id, or the variable of an external engine's key is not set.
         InputError: a folder is not a model.
     """
-    settings = TransformersSettings(
-        threads=config.threads_per_engine,
-        dtype=config.dtype,
-        cache_tokens=config.cache_tokens,
-        batch_tokens=config.batch_tokens,
-    )
     engines: dict[Weights, Engine] = {name: _external(name, e) for name, e in config.external.items()}
-    local = [name for name in folders if name not in engines]
+    local = {name: folder for name, folder in folders.items() if name not in engines}
     processes = []
-    for name, port in zip(local, free_ports(len(local)), strict=True):
-        engine, command = transformers_engine(name, folders[name], port, settings)
+    for name, (engine, command) in zip(local, _local_engines(config, local), strict=True):
         engines[name] = engine
-        processes.append(EngineProcess(engine, command, logs / f"engine-{name}.log"))
+        log = logs / f"engine-{name}.log"
+        identity = _identity(engine, command, local[name])
+        processes.append(EngineProcess(engine, command, log, identity=identity))
     models = []
     for name in ("base", "tuned"):
         if name in engines:
@@ -63,6 +60,34 @@ def make_lineup(
             f"serve.model_ids: two models have the same id ({', '.join(ids)}); give each its own"
         )
     return Lineup(ModelTable(models), tuple(processes))
+
+
+def _local_engines(config: ServeSection, folders: Mapping[Weights, Path]) -> Iterator[tuple[Engine, Command]]:
+    """Yield the engine of each folder and how to start it."""
+    places = seats(len(folders), config.lmdeploy.devices)
+    for (name, folder), port, seat in zip(folders.items(), free_ports(len(folders)), places, strict=True):
+        if config.engine == "lmdeploy":
+            yield lmdeploy_engine(name, folder, port, config.lmdeploy, seat)
+        else:
+            settings = TransformersSettings(
+                threads=config.threads_per_engine,
+                dtype=config.dtype,
+                cache_tokens=config.cache_tokens,
+                batch_tokens=config.batch_tokens,
+            )
+            yield transformers_engine(name, folder, port, settings)
+
+
+def _identity(engine: Engine, command: Command, model: Path) -> Hashable:
+    """Return what an engine answers by: the model's files and all of the command but the port."""
+    port = str(urlsplit(engine.base_url).port)
+    files = sorted(
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in model.iterdir()
+        if path.is_file()
+    )
+    words = tuple(word for word in command.argv if word != port)
+    return words, tuple(sorted(command.environment.items())), command.folder, tuple(files)
 
 
 def _external(name: Weights, endpoint: ExternalEndpoint) -> Engine:

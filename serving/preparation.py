@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from rag.versions import current_version
 from serving.access.keys import read_keys
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import make_lineup
+from serving.reloading import Source
 from serving.service import Knowledge, Service
 from serving.settings import ServeSection, Weights
 
@@ -65,9 +67,13 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
             )
         else:
             notes.append(f"no merged model in {merged}: tuned and tuned-rag are not served")
-    open_knowledge = None
-    if current_version(run.index) is not None:
-        open_knowledge = partial(_open_knowledge, run, resolve_model(workspace, models.embedding), raw)
+    open_knowledge, identity = None, None
+    version = current_version(run.index)
+    if version is not None:
+        embedding = resolve_model(workspace, models.embedding)
+        open_knowledge = partial(_open_knowledge, run, embedding, raw)
+        sections = (raw.get(name) for name in ("retrieve", "index", "prepare"))
+        identity = (version, str(embedding), json.dumps(list(sections), sort_keys=True))
     else:
         notes.append(f"no index in {run.index}: base-rag and tuned-rag are not served")
     lineup = make_lineup(config, folders, grounded=open_knowledge is not None, logs=run.logs)
@@ -103,11 +109,24 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
         start_timeout_s=config.start_timeout_s,
         run_folder=run.folder,
         open_knowledge=open_knowledge,
+        index_version=version,
+        index_identity=identity,
         keys=keys,
         public_paths=_public_paths(config),
         log=config.log,
     )
     return service, notes
+
+
+def newer_releases(workspace: Workspace, choices: Choices) -> Source:
+    """Return where a service of these choices takes newer models and a newer index from."""
+    run = workspace.run(choices.name)
+    config = section(settle_config(run, choices.config, choices.overrides), "serve", ServeSection)
+    return Source(
+        prepare=lambda: prepare_service(workspace, choices)[0],
+        index_version=lambda: current_version(run.index),
+        follows_index=config.follow_index,
+    )
 
 
 def _keys_file(workspace: Workspace, config: ServeSection) -> Path | None:

@@ -9,9 +9,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +20,14 @@ from starlette.types import ASGIApp
 
 from serving.bookkeeping import opened_access, request_log
 from serving.engines.client import engine_client
-from serving.engines.keeper import keeping
 from serving.engines.ports import bind_port
-from serving.engines.supervisor import start_engines, stop_engines
-from serving.gateway.app import create_gateway
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import Lineup
+from serving.release import Release, make_release, retire
+from serving.reloading import Source, reload_when_asked
 from serving.settings import LogPlace
 from serving.state import announced
+from serving.switch import Switch
 
 if TYPE_CHECKING:
     from rag.grounding import Grounder
@@ -62,6 +60,8 @@ class Service:
         start_timeout_s: How long an engine may take to its first token.
         run_folder: Holds serve.json while the service is up.
         open_knowledge: Opens the index, while the engines start; None where there is none.
+        index_version: The index's version, None where there is none.
+        index_identity: Equal for two services that would open the same index in the same way.
         keys: The file of keys to ask for; None to ask for none.
         public_paths: Beginnings of paths that open without a key.
         log: Where the line for each request goes.
@@ -74,13 +74,17 @@ class Service:
     start_timeout_s: float
     run_folder: Path
     open_knowledge: Callable[[], Knowledge] | None
+    index_version: str | None = None
+    index_identity: Hashable = None
     keys: Path | None = None
     public_paths: tuple[str, ...] = ("/health/",)
     log: LogPlace = "off"
 
 
-def run_service(service: Service, on_ready: Callable[[str], None]) -> None:
+def run_service(service: Service, on_ready: Callable[[str], None], source: Source | None = None) -> None:
     """Run until SIGINT or SIGTERM; `on_ready` gets the API's URL once every engine has produced a token.
+
+    `source`: where newer models and a newer index come from while it runs; None: nowhere.
 
     Raises:
         UsageError: the port is in use; nothing was started.
@@ -90,13 +94,15 @@ def run_service(service: Service, on_ready: Callable[[str], None]) -> None:
     try:
         # A third of a request's time less than in asyncio's own loop.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run_until_signal(service, bound, on_ready))
+            runner.run(_run_until_signal(service, bound, on_ready, source))
     finally:
         bound.close()
 
 
-async def _run_until_signal(service: Service, bound: socket.socket, on_ready: Callable[[str], None]) -> None:
-    running = asyncio.ensure_future(_run(service, bound, on_ready))
+async def _run_until_signal(
+    service: Service, bound: socket.socket, on_ready: Callable[[str], None], source: Source | None
+) -> None:
+    running = asyncio.ensure_future(_run(service, bound, on_ready, source))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, running.cancel)
@@ -104,65 +110,59 @@ async def _run_until_signal(service: Service, bound: socket.socket, on_ready: Ca
         await running
 
 
-async def _run(service: Service, bound: socket.socket, on_ready: Callable[[str], None]) -> None:
-    processes = service.lineup.processes
-    async with engine_client() as client:
-        starting = asyncio.ensure_future(start_engines(processes, client, service.start_timeout_s))
+async def _run(
+    service: Service, bound: socket.socket, on_ready: Callable[[str], None], source: Source | None
+) -> None:
+    folder = service.run_folder
+    async with engine_client() as client, contextlib.AsyncExitStack() as stack:
+        access = await stack.enter_async_context(
+            opened_access(service.keys, service.public_paths, folder / _SPENT)
+        )
+        observers = stack.enter_context(request_log(service.log, folder / "logs"))
+        release = await make_release(service, client, access, observers)
+        switch = Switch(release.app)
+        retiring: set[asyncio.Task[None]] = set()
+        # An engine that two releases share ends with the later one, so the earlier must be empty before.
+        in_turn = asyncio.Lock()
+
+        async def take_up(next_service: Service) -> None:
+            nonlocal release
+            before, release = release, await make_release(next_service, client, access, observers, release)
+            switch.switch(release.app)
+            task = asyncio.ensure_future(retire_when_drained(before, release))
+            retiring.add(task)
+            task.add_done_callback(retiring.discard)
+
+        async def retire_when_drained(old: Release, new: Release) -> None:
+            try:
+                async with in_turn:
+                    await switch.drained(old.app, old.service.settings.request_timeout_s)
+            finally:
+                await retire(old, new)
+
+        def announce() -> None:
+            url = _url(bound)
+            stack.enter_context(announced(folder, url))
+            on_ready(url)
+
+        async def stop() -> None:
+            for task in tuple(retiring):
+                task.cancel()
+            await asyncio.gather(*retiring, return_exceptions=True)
+            await retire(release, None)
+
+        reloading = None
+        if source is not None:
+            reloading = asyncio.ensure_future(
+                reload_when_asked(source, service.index_version, folder, take_up)
+            )
         try:
-            knowledge = None
-            if service.open_knowledge is not None:
-                knowledge, _ = await asyncio.gather(_in_thread(service.open_knowledge), starting)
-            await starting
-            async with contextlib.AsyncExitStack() as stack:
-                folder = service.run_folder
-                access = await stack.enter_async_context(
-                    opened_access(service.keys, service.public_paths, folder / _SPENT)
-                )
-                keepers = contextlib.AsyncExitStack()
-                stack.push_async_callback(keepers.aclose)
-                lives = await keepers.enter_async_context(keeping(processes, client, service.start_timeout_s))
-                app = create_gateway(
-                    service.lineup.models,
-                    client=client,
-                    settings=service.settings,
-                    knowledge=knowledge.index if knowledge else None,
-                    grounder=knowledge.grounder if knowledge else None,
-                    unanswered=knowledge.unanswered if knowledge else None,
-                    access=access,
-                    lives=lives,
-                    observers=stack.enter_context(request_log(service.log, folder / "logs")),
-                )
-
-                def announce() -> None:
-                    url = _url(bound)
-                    stack.enter_context(announced(folder, url))
-                    on_ready(url)
-
-                async def stop() -> None:
-                    await keepers.aclose()  # or they would be started again
-                    await asyncio.to_thread(stop_engines, processes)
-
-                await _serve(app, bound, stop, announce)
+            await _serve(switch, bound, stop, announce)
         finally:
-            # Where the index could not be opened, the engines are still on their way up.
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            stop_engines(processes)
-
-
-def _in_thread(work: Callable[[], Knowledge]) -> Awaitable[Knowledge]:
-    """Do `work` in a thread that nobody waits for when the service is interrupted; it cannot be stopped."""
-    result: Future[Knowledge] = Future()
-    result.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            result.set_result(work())
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=run, name="open-index", daemon=True).start()
-    return asyncio.wrap_future(result)
+            if reloading is not None:
+                reloading.cancel()
+                await asyncio.gather(reloading, return_exceptions=True)
+            await stop()
 
 
 class _Server(uvicorn.Server):

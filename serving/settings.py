@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data.config import Section
+from serving.engines.lmdeploy import LmdeploySection
 from serving.engines.transformers_serve import Dtype
 
 Weights = Literal["base", "tuned"]
+EngineKind = Literal["auto", "transformers", "lmdeploy"]
 LogPlace = Literal["file", "stderr", "off"]
 ModelName = Literal["base", "tuned", "base-rag", "tuned-rag"]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
@@ -27,6 +29,10 @@ class ExternalEndpoint(Section):
 class ServeSection(Section):
     """How the models are served."""
 
+    engine: EngineKind = "auto"
+    """What generates: transformers on a CPU (auto), LMDeploy's TurboMind on a GPU."""
+    lmdeploy: LmdeploySection = LmdeploySection()
+    """Settings of LMDeploy."""
     max_tokens: Annotated[int, Field(ge=1)] = 512
     """Length of an answer where the request does not say."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
@@ -40,6 +46,8 @@ class ServeSection(Section):
     dtype: Dtype = "bfloat16"
     """What engines compute in. float32 is slower and takes twice the memory; an answer should then depend less on
     which others are generated beside it (not measured)."""
+    follow_index: bool = True
+    """Whether a new current version of the index is served as soon as it is there, or is rolled back to."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 180.0
     """How long an engine may take to its first token."""
     engine_timeout_s: Annotated[float, Field(gt=0)] = 120.0

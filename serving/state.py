@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data.artefacts import write_json
@@ -38,3 +39,35 @@ def running_url(run: Run) -> str | None:
         return str(state["url"])  # it lives and belongs to somebody else
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+@dataclass(frozen=True)
+class Reload:
+    """How the latest reload of a server ended; `number` counts them."""
+
+    number: int
+    message: str
+    is_done: bool
+
+
+def note_reload(run_folder: Path, outcome: Reload) -> None:
+    """Write the outcome into serve.json, for who asked for it."""
+    path = run_folder / _NAME
+    with contextlib.suppress(OSError, ValueError):
+        write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "reload": asdict(outcome)})
+
+
+def last_reload(run: Run) -> Reload:
+    """Return how the latest reload of the run's server ended; number 0 where there was none."""
+    try:
+        state = json.loads((run.folder / _NAME).read_text(encoding="utf-8"))
+        return Reload(**state["reload"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Reload(0, "", False)
+
+
+def running_pid(run: Run) -> int | None:
+    """Return the process id of the run's server, or None where none is up."""
+    if running_url(run) is None:
+        return None
+    return int(json.loads((run.folder / _NAME).read_text(encoding="utf-8"))["pid"])

@@ -51,8 +51,17 @@ class Engine:
 
 @dataclass(frozen=True)
 class Command:
-    """How to start an engine: the arguments, what is set on top of the environment, the working directory."""
+    """How to start an engine.
+
+    Attributes:
+        argv: The program and its arguments.
+        environment: What is set on top of the environment.
+        folder: The working directory.
+        in_turn: Whether it takes a share of the memory that is free when it starts, so that no other of its kind
+            may start beside it.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     folder: str
+    in_turn: bool = False

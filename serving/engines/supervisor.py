@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -30,8 +30,21 @@ _LOG_LINES = 15
 class EngineProcess:
     """One engine's process, which may be started again after it has stopped."""
 
-    def __init__(self, engine: Engine, command: Command, log: Path, grace_s: float = 2.0) -> None:
-        """`grace_s` is the time between asking the process to stop and killing it."""
+    def __init__(
+        self,
+        engine: Engine,
+        command: Command,
+        log: Path,
+        grace_s: float = 2.0,
+        identity: Hashable | None = None,
+    ) -> None:
+        """Starts nothing.
+
+        Args:
+            grace_s: The time between asking the process to stop and killing it.
+            identity: Equal for two processes that would answer alike; default: equal to no other's.
+        """
+        self.identity = identity if identity is not None else object()
         self.engine = engine
         self.log = log
         self._command = command
@@ -42,6 +55,11 @@ class EngineProcess:
     def pid(self) -> int | None:
         """The launcher's process id; the engine is its child."""
         return self._launcher.pid if self._launcher else None
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether it must have started before another of its kind does."""
+        return self._command.in_turn
 
     @property
     def exit_status(self) -> int | None:
@@ -129,12 +147,25 @@ def _close(pipe: IO[bytes] | None) -> None:
 async def start_engines(
     processes: Sequence[EngineProcess], client: httpx.AsyncClient, timeout_s: float
 ) -> None:
-    """Start all at once and return when each has produced a token; if one fails, none is left running."""
-    try:
-        for process in processes:
+    """Start all and return when each has produced a token; if one fails, none is left running.
+
+    All at once, but for those that must start in turn.
+    """
+
+    async def start(group: Sequence[EngineProcess]) -> None:
+        for process in group:
             process.start()
-        await asyncio.gather(*(process.wait_ready(client, timeout_s) for process in processes))
+            await process.wait_ready(client, timeout_s)
+
+    in_turn = [process for process in processes if process.in_turn]
+    groups = [in_turn, *([process] for process in processes if not process.in_turn)]
+    starting = [asyncio.ensure_future(start(group)) for group in groups if group]
+    try:
+        await asyncio.gather(*starting)
     except BaseException:
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
         stop_engines(processes)
         raise
 

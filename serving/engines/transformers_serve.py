@@ -11,7 +11,6 @@ What it does (read in its source, 5.23, and measured):
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from typing import Literal
 
 from data.errors import InputError
 from serving.engines.engine import Command, Engine
+from serving.engines.model_folder import longest_sequence, tokenizer_of
 
 Dtype = Literal["bfloat16", "float32"]
 _PAGE_TOKENS = 256
-_DEFAULT_POSITIONS = 4096
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def transformers_engine(
     Raises:
         InputError: the folder is not a model that transformers can open.
     """
-    positions = _positions(model)
+    positions = longest_sequence(model)
     if "@" in model.name:
         raise InputError(f"{model}: transformers reads '@' in a name as a revision; rename the folder")
     # Relative to its parent, because an '@' may also be in the path. `-P` keeps that folder out of sys.path.
@@ -65,7 +64,6 @@ def transformers_engine(
         *("--cb-max-batch-tokens", str(settings.batch_tokens)),
         *("--host", "127.0.0.1", "--port", str(port)),
     )
-    tokenizer = model / "tokenizer.json"
     engine = Engine(
         name=name,
         base_url=f"http://127.0.0.1:{port}/v1",
@@ -73,7 +71,7 @@ def transformers_engine(
         accepts=frozenset({"tools", "chat_template_kwargs"}),
         samples=False,
         context_tokens=min(positions, settings.cache_tokens),
-        tokenizer=tokenizer if tokenizer.is_file() else None,
+        tokenizer=tokenizer_of(model),
     )
     return engine, Command(argv, _environment(settings.threads or os.cpu_count() or 1), str(model.parent))
 
@@ -92,17 +90,3 @@ def _environment(threads: int) -> dict[str, str]:
         # Two engines share the cores: a thread with nothing to do must not spin on one.
         "OMP_WAIT_POLICY": "passive",
     }
-
-
-def _positions(model: Path) -> int:
-    """Return the longest sequence that the model was made for."""
-    path = model / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return int(config.get("max_position_embeddings") or _DEFAULT_POSITIONS)
-    except FileNotFoundError:
-        raise InputError(
-            f"{model}: not a model folder (no config.json); name one, or fetch it first"
-        ) from None
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise InputError(f"{path}: not readable as a model configuration ({error})") from error

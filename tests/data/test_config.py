@@ -58,3 +58,13 @@ def test_a_run_remembers_its_configuration(tmp_path: Path) -> None:
     assert settle_config(run, None) == {"workbook": {"rows": 3}}
     with pytest.raises(UsageError, match="--name"):
         Workspace(tmp_path).run("../r")
+
+
+def test_overrides_may_lead_further_down(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("serve: {lmdeploy: {tp: 1, dtype: auto}, port: 1}\n")
+    raw = read_config(path, ["serve.lmdeploy.tp=2", "serve.external.base.url='http://a'"])
+    assert raw["serve"]["lmdeploy"] == {"tp": 2, "dtype": "auto"}
+    assert raw["serve"]["external"] == {"base": {"url": "http://a"}}
+    with pytest.raises(UsageError, match=r"serve\.port has a value, 1"):
+        read_config(path, ["serve.port.deep=2"])
