@@ -26,22 +26,37 @@ _RANK = re.compile(r"zero_pp_rank_(\d+)_mp_rank_")
 
 
 class Opaque:
-    """Stands for an object of the file that is not needed: takes any state and does nothing with it."""
+    """Stands for an object or function of the file that is not needed: takes anything and does nothing with it."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        self.value = args
+        self.arguments = args
 
     def __setstate__(self, state: object) -> None:
         """Drop the state."""
 
+    def __setitem__(self, key: object, value: object) -> None:
+        """Drop the item."""
 
-# DeepSpeed and mmengine write these beside the weights: settings of the loss scale and of the message hub.
+    def append(self, value: object) -> None:
+        """Drop the value."""
+
+
+# What XTuner's checkpoints name beside tensors, for settings, counters and the log's history. None of it is
+# called or even imported, getattr least of all: Opaque stands in its place.
 _NOT_NEEDED = (
-    "deepspeed.runtime.fp16.loss_scaler.LossScaler",
+    "builtins.getattr",
     "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler",
+    "deepspeed.runtime.fp16.loss_scaler.LossScaler",
     "deepspeed.runtime.zero.config.ZeroStageEnum",
     "deepspeed.utils.tensor_fragment.fragment_address",
+    "mmengine.config.config.ConfigDict",
     "mmengine.logging.history_buffer.HistoryBuffer",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
 )
 
 
@@ -115,7 +130,7 @@ def _zero_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not {"zero_stage", "partition_count"} <= state.keys():
         raise InputError(f"{path}: not the optimizer states of a ZeRO training")
     stage = state["zero_stage"]
-    return {**state, "zero_stage": stage.value[0] if isinstance(stage, Opaque) else int(stage)}
+    return {**state, "zero_stage": stage.arguments[0] if isinstance(stage, Opaque) else int(stage)}
 
 
 def _join_groups(

@@ -45,7 +45,10 @@ class XtunerSection(Section):
     lora_rank: Positive = 64
     lora_alpha: Positive = 16
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    log_steps: Positive = 10
+    """Log, and show, every so many packs."""
     save_steps: Positive = 500
+    """Save every so many packs, and at the end."""
     evaluation_steps: Positive | None = 500
     """Answer two questions every so many packs; None: never."""
     seed: int | None = None

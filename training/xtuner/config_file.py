@@ -16,11 +16,12 @@ from training.xtuner.config import XtunerSection
 SOURCE_FILE = Path("xtuner/configs/internlm/internlm_chat_7b/internlm_chat_7b_qlora_oasst1_e3.py")
 CONFIG_NAME = "internlm_chat_7b_qlora_cq_e3.py"
 
-# mmengine evaluates the file's own statements when it is read, but its imports only later; XTuner asks the CPU
-# module for a function that only CUDA's has. With an ordinary import of a standard module it can be given one.
+# The file's statements run when it is read, but what it imports is only loaded later, hence __import__.
 _CPU_ENDING = """
-# torch.cpu lacks what XTuner asks every device for; DeepSpeed trains in bfloat16 on a CPU.
+# On a CPU: XTuner asks every device for this, and torch.cpu lacks it; DeepSpeed then trains in bfloat16.
 __import__("torch").cpu.is_bf16_supported = lambda: True
+# And mmengine gives every process of several a GPU.
+__import__("torch").cuda.set_device = lambda device: None
 """
 
 
@@ -84,6 +85,9 @@ def setting_changes(config: XtunerSection, source: str) -> Iterator[LineChange]:
             "train_cfg = dict(type=TrainLoop, max_epochs=max_epochs)",
             f"train_cfg = dict(type=TrainLoop, max_iters={config.max_steps})",
         )
+    if config.log_steps != 10:
+        logger = "    logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval={}),"
+        yield LineChange(logger.format(10), logger.format(config.log_steps))
     if config.seed is not None:
         yield LineChange(
             "randomness = dict(seed=None, deterministic=False)",
