@@ -2,6 +2,9 @@
 
 SentencePiece keeps no list of merges: it joins the two neighbours whose joint piece has the best score. So every
 way to split a piece into two others is a merge, and the piece's score is its place in the order.
+
+SentencePiece may put a space before a text. The fast tokenizer does so unless the text begins with one, and not
+after `<s>`; so the chat template writes it there.
 """
 
 from __future__ import annotations
@@ -18,13 +21,18 @@ from training.internlm.sentencepiece_model import PieceKind, SentencePieceModel
 _SPACE = "▁"
 END_OF_HUMAN, END_OF_ANSWER = "<eoh>", "<eoa>"
 # What XTuner trains as `internlm_chat`, and the model's own chat() says.
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ '<|System|>:' + message['content'] + '\\n' }}"
     "{% elif message['role'] == 'user' %}{{ '<|User|>:' + message['content'] + '<eoh>\\n' }}"
     "{% elif message['role'] == 'assistant' %}{{ '<|Bot|>:' + message['content'] + '<eoa>\\n' }}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|Bot|>:' }}{% endif %}"
 )
+
+
+def chat_template(model: SentencePieceModel) -> str:
+    """Return the template, whose token ids are those of SentencePiece with `<s>` before them."""
+    return "{{ bos_token" + (" + ' '" if model.add_dummy_prefix else "") + " }}" + _CHAT_TEMPLATE
 
 
 def build_tokenizer(model: SentencePieceModel) -> Tokenizer:
@@ -83,7 +91,7 @@ def write_tokenizer(folder: Path, model: SentencePieceModel, model_max_length: i
     unknown = next(piece.text for piece in model.pieces if piece.kind == PieceKind.UNKNOWN)
     config = {
         "bos_token": "<s>",
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": chat_template(model),
         "clean_up_tokenization_spaces": False,
         "eos_token": "</s>",
         "model_input_names": ["input_ids", "attention_mask"],
