@@ -20,7 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Take a workbook to a tuned, served, grounded assistant and compare.",
     ),
     "data": ("data.cli", "Workbook to rows and training set."),
-    "models": ("data.models.cli", "Fetch and list base and embedding models."),
+    "models": ("training.cli_models", "Fetch, list and convert base and embedding models."),
     "train": ("training.cli", "Fine-tune with LoRA, merge the adapter."),
     "rag": ("rag.cli", "Index the rows, search them."),
     "serve": (

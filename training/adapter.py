@@ -27,7 +27,7 @@ def adapter_inputs(run: Run, base_folder: Path, config: TrainSection) -> dict[st
     return {
         "base": folder_digest(base_folder),
         "train.jsonl": _file_digest(run.dataset, "train.jsonl"),
-        "settings": digest_of(config.model_dump(mode="json", exclude={"checkpoint_every_s"})),
+        "settings": digest_of(config.model_dump(mode="json", exclude={"checkpoint_every_s", "backend"})),
     }
 
 

@@ -12,6 +12,7 @@ from data.config import save_config, section, settle_config
 from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
 from data.workspace import open_workspace
+from training.cli_xtuner import convert, env, run_backend
 
 app = typer.Typer(no_args_is_help=True, help="Fine-tune with LoRA, merge the adapter.")
 
@@ -30,22 +31,34 @@ def root() -> None:
     """Groups the subcommands."""
 
 
+app.command()(env)
+app.command()(convert)
+
+
 @app.command()
 def run(
     config: ConfigOption = None,
     name: NameOption = "quickstart",
     settings: SetOption = None,
     base: Annotated[str | None, typer.Option(help="Base model: a name, hf:..., or a folder.")] = None,
+    backend: Annotated[str | None, typer.Option(help="peft or xtuner; default: train.backend.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a LoRA adapter on the run's dataset; a killed run goes on where it was."""
+    """Train a LoRA adapter on the run's dataset; a killed run of peft goes on where it was."""
     from training.adapter import train_adapter
     from training.config import TrainSection
 
     workspace = open_workspace()
     place = workspace.run(name)
     raw = settle_config(place, config, settings or ())
+    if backend is not None:
+        raw.setdefault("train", {})["backend"] = backend
     chosen = section(raw, "train", TrainSection)
+    if chosen.backend == "xtuner":
+        manifest, fresh = run_backend(workspace, place, raw, base)
+        line = f"adapter {_state(fresh)}: {place.adapter} (from {manifest.facts['checkpoint']})"
+        _report({"adapter": str(place.adapter), **manifest.facts}, line, as_json)
+        return
     folder = resolve_model(workspace, base or section(raw, "models", ModelsConfig).base)
     manifest, fresh = train_adapter(place, folder, chosen)
     save_config(place, raw)

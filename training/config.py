@@ -18,6 +18,8 @@ class TrainSection(Section):
     The defaults suit a 0.5B model on two CPU cores and some hundred rows; configs/ holds others.
     """
 
+    backend: Literal["peft", "xtuner"] = "peft"
+    """`xtuner` trains as section `xtuner` says, in an environment of its own; what follows is for `peft`."""
     styles: Annotated[tuple[QuestionStyle, ...], Field(min_length=1)] = ("plain",)
     """Wordings of the dataset that are trained on: `plain` is what people type, `seed` the tutorial's template.
 

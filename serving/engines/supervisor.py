@@ -1,6 +1,6 @@
 """Starts engine processes, waits until they produce a token, and stops them without leaving anything behind.
 
-Each runs under launcher.py, which ends it when this process closes a pipe, however this process ends.
+Each runs under data/launcher.py, which ends it when this process closes a pipe, however this process ends.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import IO
 
 import httpx
 
+from data import launcher
 from data.errors import GroundTuneError
 from serving.engines.engine import Command, Engine
 from serving.engines.readiness import NotReadyError, produce_token
 
-_LAUNCHER = Path(__file__).with_name("launcher.py")
+_LAUNCHER = Path(launcher.__file__)
 _POLL_S = 0.1
 _LOG_LINES = 15
 

@@ -13,6 +13,7 @@ SECTION_SCHEMAS: Mapping[str, str] = {
     "split": "data.settings:SplitSection",
     "models": "data.models.config:ModelsConfig",
     "train": "training.config:TrainSection",
+    "xtuner": "training.xtuner.config:XtunerSection",
     "merge": "training.config:MergeSection",
     "index": "rag.config:IndexSection",
     "retrieve": "rag.config:RetrieveSection",

@@ -1,7 +1,7 @@
 """Running the steps as commands of their own, one after the other.
 
 Each step is a separate `groundtune` process: it frees its memory when it ends, works the same when typed by
-hand, and dies with this process, however that ends (serving.engines.launcher).
+hand, and dies with this process, however that ends (data.launcher).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from data import launcher
 from data.errors import GroundTuneError, UsageError
 
-_LAUNCHER = Path(__file__).parent.parent / "engines" / "launcher.py"
+_LAUNCHER = Path(launcher.__file__)
 _GRACE_S = 3.0
 _STOP_S = 15.0
 

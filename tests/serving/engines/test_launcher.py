@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.engines import launcher
+from data import launcher
 
 # Starts a child in a session of its own, out of reach of any process group, writes both ids, and waits.
 _FAMILY = """

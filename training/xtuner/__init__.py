@@ -1,0 +1,1 @@
+"""The XTuner backend: its environment, the seed's configuration file, and the run. Imports nothing of XTuner."""
