@@ -12,6 +12,7 @@ from data.config import save_config, section, settle_config
 from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
 from data.workspace import open_workspace
+from training.cli_verify import verify
 
 app = typer.Typer(no_args_is_help=True, help="Fine-tune with LoRA, merge the adapter.")
 
@@ -28,6 +29,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 @app.callback()
 def root() -> None:
     """Groups the subcommands."""
+
+
+app.command()(verify)
 
 
 @app.command()
