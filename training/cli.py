@@ -12,6 +12,7 @@ from data.config import save_config, section, settle_config
 from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
 from data.workspace import open_workspace
+from training.cli_export import export
 from training.cli_verify import verify
 
 app = typer.Typer(no_args_is_help=True, help="Fine-tune with LoRA, merge the adapter.")
@@ -31,6 +32,7 @@ def root() -> None:
     """Groups the subcommands."""
 
 
+app.command()(export)
 app.command()(verify)
 
 

@@ -225,7 +225,7 @@ def test_the_served_model_is_compared(
 def test_faults_of_the_served_side_are_named(
     request_: Request, served_from: Callable[..., Any], workspace_root: Path
 ) -> None:
-    strict = replace(request_, limits=Limits(margin=0.01))
+    strict = replace(request_, limits=Limits(margin=0.0))
     with served_from(write_tiny_model(workspace_root / "other")) as url:
         other = check(replace(strict, url=f"{url}/v1"))
     assert other["cause"] == "served", other["prompts"]
