@@ -13,6 +13,9 @@ from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
 from data.workspace import open_workspace
 from training.cli_xtuner import convert, env, run_backend
+from training.cli_export import export
+from training.cli_push import push
+from training.cli_verify import verify
 
 app = typer.Typer(no_args_is_help=True, help="Fine-tune with LoRA, merge the adapter.")
 
@@ -33,6 +36,9 @@ def root() -> None:
 
 app.command()(env)
 app.command()(convert)
+app.command()(export)
+app.command()(push)
+app.command()(verify)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""Whether the model that is served is the model that was trained."""
