@@ -281,6 +281,7 @@ def main() -> None:
     parser.add_argument("--map", nargs="*", default=[], help="FIELD=HEADER, as for data prepare")
     parser.add_argument("--folder", type=Path, default=Path("var/bench/retrieval"))
     parser.add_argument("--out", type=Path, default=_RESULTS / "retrieval.json")
+    parser.add_argument("--add", action="store_true", help="keep the runs of other sizes that --out holds")
     parser.add_argument("--step", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     mapping = dict(part.split("=", 1) for part in options.map)
@@ -304,6 +305,11 @@ def main() -> None:
         "questions": {"number": _NUM_QUESTIONS, "characters": _QUESTION_CHARACTERS},
         "runs": [],
     }
+    if options.add and options.out.is_file():
+        before = json.loads(options.out.read_text(encoding="utf-8"))
+        if {**before, "machine": result["machine"], "runs": []} != result:
+            parser.error(f"{options.out}: of another workbook, embedding or other questions; leave out --add")
+        result["runs"] = [run for run in before["runs"] if run["rows"] not in options.rows]
     for count in options.rows:
         mode = "embedded" if count <= options.embed else "mixed" if count < options.stages_only else "stages"
         for system in ("groundtune", "tutorial"):

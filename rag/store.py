@@ -175,14 +175,23 @@ class DenseStage:
 
         self._client = client
         self._chroma = Chroma(client=client, collection_name=_COLLECTION, embedding_function=embeddings)
+        self._collection = client.get_collection(_COLLECTION, embedding_function=None)
 
     def rank(self, query: Query, depth: int) -> list[Ranked]:
         """Return the `depth` nearest rows, nearest first, with their cosines."""
-        # What LangChain calls the relevance score here is Chroma's distance.
-        found = self._chroma.similarity_search_by_vector_with_relevance_scores(
-            list(query.vector), k=depth, filter=_where(query.part)
+        # Not through LangChain, which fetches the rows' texts too: three quarters of the time, and nobody reads them.
+        found = self._collection.query(
+            query_embeddings=np.asarray([query.vector], np.float32),
+            n_results=depth,
+            where=_where(query.part),
+            include=["distances"],
         )
-        return [Ranked(str(document.id), 1.0 - distance) for document, distance in found]
+        distances = found["distances"]
+        assert distances is not None, "they were asked for"
+        return [
+            Ranked(row_id, 1.0 - distance)
+            for row_id, distance in zip(found["ids"][0], distances[0], strict=True)
+        ]
 
     def vector_store(self) -> VectorStore:
         """The same rows as a LangChain vector store, for people's own chains."""
