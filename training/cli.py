@@ -12,10 +12,10 @@ from data.config import save_config, section, settle_config
 from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
 from data.workspace import open_workspace
-from training.cli_xtuner import convert, env, run_backend
 from training.cli_export import export
 from training.cli_push import push
 from training.cli_verify import verify
+from training.cli_xtuner import convert, env, run_backend
 
 app = typer.Typer(no_args_is_help=True, help="Fine-tune with LoRA, merge the adapter.")
 
