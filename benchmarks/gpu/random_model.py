@@ -1,0 +1,108 @@
+"""Model folders of a known shape with random weights: for speed, where what is answered does not matter.
+
+The vocabulary is that of the tokenizer folder given, so that every token decodes. Knows nothing of serving.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_SHARD_LAYERS = 8
+
+# InternLM-chat-7B's shape as Llama's (biases on attention), and Qwen2.5-7B's grouped-query attention.
+SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "7b-mha": {
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "attention_bias": True,
+    },
+    "7b-gqa": {
+        "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+        "num_attention_heads": 28, "num_key_value_heads": 4,
+    },
+    "tiny": {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "attention_bias": True,
+    },
+}  # fmt: skip
+
+
+def make_random_model(shape: str, tokenizer: Path, out: Path, device: str) -> dict[str, Any]:
+    """Write `out`, an ordinary Hugging Face folder in bf16; returns its size in parameters and bytes.
+
+    Args:
+        tokenizer: A folder with tokenizer.json and tokenizer_config.json; both are copied.
+        device: Where the random numbers are made, as in `cuda`.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    vocabulary = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    ids = [*vocabulary["model"]["vocab"].values(), *(token["id"] for token in vocabulary["added_tokens"])]
+    # A multiple of 128, as GPU kernels like it; the few ids without a token have no chance among the others.
+    vocab_size = -(-(max(ids) + 1) // 128) * 128
+    settings = dict(SHAPES[shape])
+    config = AutoConfig.for_model(
+        settings.pop("model_type"),
+        **settings,
+        vocab_size=vocab_size,
+        max_position_embeddings=8192,
+        tie_word_embeddings=False,
+    )
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
+    shapes = {name: tuple(weight.shape) for name, weight in empty.named_parameters()}
+    out.mkdir(parents=True)
+    torch.manual_seed(17)
+    index: dict[str, str] = {}
+    for shard, names in enumerate(_shards(list(shapes)), start=1):
+        file = f"model-{shard:05d}.safetensors"
+        tensors = {}
+        for name in names:
+            # Small enough that activations neither vanish nor overflow through the layers.
+            scale = 1.0 if "norm" in name else 0.02
+            made = torch.randn(shapes[name], dtype=torch.bfloat16, device=device) * scale
+            tensors[name] = (torch.ones_like(made) if "norm" in name else made).cpu()
+            index[name] = file
+        save_file(tensors, str(out / file), metadata={"format": "pt"})
+    size = sum(2 * _product(shape) for shape in shapes.values())
+    _write_json(out / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": index})
+    _write_json(
+        out / "config.json",
+        {
+            **config.to_dict(),
+            "architectures": [type(empty).__name__],
+            # transformers 5 writes these under other names, which engines made before it do not read.
+            "torch_dtype": "bfloat16",
+            "rope_theta": 10000.0,
+        },
+    )
+    for path in tokenizer.iterdir():
+        if path.name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
+            shutil.copyfile(path, out / path.name)
+    return {"shape": shape, "num_parameters": size // 2, "size_bytes": size, "vocab_size": vocab_size}
+
+
+def _shards(names: list[str]) -> list[list[str]]:
+    """Return the tensors' names, some layers a shard."""
+    shards: dict[int, list[str]] = {}
+    for name in names:
+        parts = name.split(".")
+        layer = int(parts[parts.index("layers") + 1]) // _SHARD_LAYERS if "layers" in parts else -1
+        shards.setdefault(layer, []).append(name)
+    return list(shards.values())
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    number = 1
+    for side in shape:
+        number *= side
+    return number
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")

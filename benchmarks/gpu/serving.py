@@ -1,0 +1,274 @@
+"""TurboMind alone against through the gateway, and tuned settings against LMDeploy's own, on RAG-shaped prompts.
+
+    python -m benchmarks.gpu.serving --tokenizer FOLDER --out result.json            a random 7B on one GPU
+    python -m benchmarks.gpu.serving --tokenizer FOLDER --url http://... --shape tiny  rehearsal against any server
+
+Weights are random: speed is asked, not meaning. A prompt is fixed instructions and three rows of the sample
+workbook in order, with a question last, padded to about 700 tokens by the rows' own text; an answer is 150 tokens. The
+load is `groundtune bench load`'s. Each step is noted in the JSON as soon as it ends, with its error where it fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load.request import RequestSettings
+from benchmarks.load.runner import Level, LoadPlan, run_load
+from benchmarks.machine import describe_machine
+from benchmarks.processes import ROOT
+
+_PACKAGES = ("lmdeploy", "torch", "transformers", "fastapi", "uvicorn", "uvloop", "httptools")
+_ANSWER_TOKENS = 150
+_PROMPT_TOKENS = 700
+_TTFT_LIMIT_MS = 500.0
+# LMDeploy's defaults are an empty list.
+TUNED = ("--enable-prefix-caching", "--quant-policy", "8", "--max-batch-size", "256")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the steps; returns 0 if none failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
+    parser.add_argument("--shape", default="7b-mha", help="of benchmarks.gpu.random_model")
+    parser.add_argument("--work", type=Path, default=ROOT / "var" / "bench" / "gpu")
+    parser.add_argument("--url", help="a server that runs already, in place of starting TurboMind")
+    parser.add_argument("--model", default="tuned")
+    parser.add_argument("--concurrency", default="1,32,128,256")
+    parser.add_argument("--rates", default="8,16,24", help="of the open loop, requests a second")
+    parser.add_argument("--steps", default="gateway,tuned")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of a level")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(argv)
+    report: dict[str, Any] = {
+        "kind": "groundtune gpu serving",
+        "command": " ".join(["python -m benchmarks.gpu.serving", *(argv or sys.argv[1:])]),
+        "machine": {**describe_machine(_PACKAGES), "gpu": _gpu()},
+        "steps": {},
+    }
+
+    def step(name: str, work: Callable[[], Any]) -> Any:
+        print(f"== {name}", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        try:
+            result = work()
+        except Exception as error:  # the other steps' figures are worth having all the same
+            traceback.print_exc()
+            result = None
+            report["steps"][name] = {"error": f"{type(error).__name__}: {error}"[:2000]}
+        else:
+            report["steps"][name] = result
+        print(f"== {name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+        options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        return result
+
+    options.work.mkdir(parents=True, exist_ok=True)
+    folder = options.work / options.shape
+    if options.url is None and not (folder / "config.json").is_file():
+        from benchmarks.gpu.random_model import make_random_model
+
+        step("model", lambda: make_random_model(options.shape, options.tokenizer, folder, _device()))
+    prompts = rag_prompts(options.tokenizer, 3000)
+    levels = [
+        Level(_closed_requests(int(number), options.seconds), concurrency=int(number))
+        for number in options.concurrency.split(",")
+    ]
+    rates = [float(rate) for rate in options.rates.split(",")]
+    opens = [Level(max(10, round(rate * options.seconds)), rate=rate) for rate in rates]
+    if "gateway" in options.steps:
+        with server(options, folder, ()) as url:
+            name = options.model
+            step("direct", lambda: loaded(url, name, [*levels, *opens], prompts, seed=1))
+
+            def through_gateway(url: str = url) -> dict[str, Any]:
+                with gateway(options.work, url, name) as through:
+                    return loaded(through, "tuned", [*levels, *opens], prompts, seed=1)
+
+            step("gateway", through_gateway)
+            # Again, so that what the order of the two does can be told from what the gateway does.
+            step("direct, again", lambda: loaded(url, name, levels, prompts, seed=1))
+            step("shared prefix", lambda: first_tokens(url, name, prompts))
+    if "tuned" in options.steps:
+        with server(options, folder, TUNED) as url:
+            name = options.model
+            step("tuned", lambda: loaded(url, name, [*levels, *opens], prompts, seed=1))
+            step("tuned, shared prefix", lambda: first_tokens(url, name, prompts))
+    return int(any("error" in (result or {}) for result in report["steps"].values()))
+
+
+def rag_prompts(tokenizer: Path, count: int) -> list[str]:
+    """Return prompts as the grounder makes them in shape: instructions, rows, question."""
+    from tokenizers import Tokenizer
+
+    from data.row_source import RowSource, read_rows
+    from data.settings import PrepareSection
+
+    known = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    sample = read_rows(RowSource(ROOT / "data" / "知识库内容.xlsx"))
+    rows = [(row.question, row.answer) for row in sample]
+    order = random.Random(17)
+    system = PrepareSection().system_prompt
+    prompts = []
+    for _ in range(count):
+        chosen = order.sample(rows, 3)
+        parts = [system, "只根据下面的资料回答，并在句末标出资料的编号。", ""]
+        for number, (question, answer) in enumerate(chosen, start=1):
+            parts.append(f"[{number}] 问：{question}\n答：{answer}")
+        text = "\n".join(parts)
+        spare = _PROMPT_TOKENS - len(known.encode(text).ids) - 40
+        while spare > 0:
+            more = order.choice(rows)[1]
+            text += "\n" + more
+            spare -= len(known.encode(more).ids)
+        prompts.append(f"{text}\n\n问题：{order.choice(rows)[0]}")
+    return prompts
+
+
+def loaded(
+    url: str, model: str, levels: Sequence[Level], prompts: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """Return the figures of each level."""
+    plan = LoadPlan(
+        url=url,
+        settings=RequestSettings(model, _ANSWER_TOKENS),
+        levels=tuple(levels),
+        num_warmup=8,
+        limits={"ttft_ms": _TTFT_LIMIT_MS},
+        seed=seed,
+    )
+    report = run_load(plan, prompts, None)
+    return {level["label"]: level["figures"] for level in report["levels"]}
+
+
+def first_tokens(url: str, model: str, prompts: Sequence[str]) -> dict[str, float]:
+    """Return the median first-token time (ms) of new prompts, of the same again, and of the rows in another order.
+
+    One request at a time. Where prefixes are cached, the second finds all but the last block of its prompt, the
+    third what stands in front of the first row that moved.
+    """
+    found = {}
+    fresh = list(prompts[-20:])
+    other = [_rows_turned(prompt) for prompt in fresh]
+    for name, texts in (("cold", fresh), ("same again", fresh), ("rows in another order", other)):
+        plan = LoadPlan(
+            url=url,
+            settings=RequestSettings(model, 8),
+            levels=(Level(len(texts), concurrency=1),),
+            num_warmup=0,
+        )
+        figures = run_load(plan, texts, None)["levels"][0]["figures"]
+        found[name] = figures["ttft_ms"]["p50"]
+    return found
+
+
+def _rows_turned(prompt: str) -> str:
+    head, *rows = prompt.split("\n[")
+    return "\n[".join([head, *rows[:-1][::-1], rows[-1]])
+
+
+def _closed_requests(concurrency: int, seconds: float) -> int:
+    """Return how many requests take about `seconds`, at a guess of a 7B model on one H100."""
+    per_s = {1: 1.0, 32: 15.0}.get(concurrency, 25.0)
+    return max(10, 2 * concurrency, round(per_s * seconds))
+
+
+@contextmanager
+def server(options: argparse.Namespace, folder: Path, flags: Sequence[str]) -> Iterator[str]:
+    """Run TurboMind on the folder; yields its URL. With --url, yields that."""
+    if options.url is not None:
+        yield options.url
+        return
+    port = _free_port()
+    command = [
+        *(sys.executable, "-m", "lmdeploy", "serve", "api_server", str(folder), "--backend", "turbomind"),
+        *("--server-name", "127.0.0.1", "--server-port", str(port), "--model-name", options.model),
+        *("--log-level", "ERROR", *flags),
+    ]
+    with _process(command, options.work / "turbomind.log", f"http://127.0.0.1:{port}/v1/models"):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextmanager
+def gateway(work: Path, url: str, model: str) -> Iterator[str]:
+    """Run GroundTune's gateway in front of a server; yields its URL."""
+    port = _free_port()
+    external = json.dumps({name: {"url": url, "model": model} for name in ("base", "tuned")})
+    command = [
+        *(sys.executable, "-m", "serving.cli", "serve", "--name", "gpu", "--port", str(port)),
+        *("--set", f"serve.external={external}", "--set", "serve.max_running=512"),
+        *("--set", "serve.max_requests=1024"),
+        # The prompts have their instructions; a second set would make them longer than those sent directly.
+        *("--set", "prepare.system_prompt=''"),
+    ]
+    with _process(command, work / "gateway.log", f"http://127.0.0.1:{port}/v1/models"):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextmanager
+def _process(command: Sequence[str], log: Path, ready: str) -> Iterator[None]:
+    with log.open("wb") as out:
+        running = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=_environment()
+        )
+    try:
+        deadline = time.monotonic() + 180
+        while not _answers(ready):
+            if running.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+                raise RuntimeError(f"{command[2]} is not up (status {running.poll()}): {tail}")
+            time.sleep(0.5)
+        yield
+    finally:
+        running.terminate()
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _gpu() -> str:
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
