@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.tables.sections import SECTIONS, quickstart_table, table
+from benchmarks.tables.sections import SECTIONS, quickstart_table
+from benchmarks.tables.shape import table
 from data.artefacts import write_text
 from data.errors import InputError
 
