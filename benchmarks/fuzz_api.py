@@ -109,7 +109,8 @@ def main() -> None:
         "benchmark": "fuzz-api",
         **describe_machine(("fastapi", "starlette", "uvicorn", "pydantic")),
         "schemathesis": version.split()[-1],
-        "command": f"python -m benchmarks.fuzz_api --schemathesis ENV/bin/schemathesis --examples {examples}",
+        "command": f"python -m benchmarks.fuzz_api --schemathesis ENV/bin/schemathesis --examples {examples} "
+        f"--seed {seed}",
         "not_checked": _NOT_CHECKED,
         "runs": runs,
         "cases": sum(run["cases"] for run in runs.values()),

@@ -18,6 +18,7 @@ T = TypeVar("T")
 Events = AsyncGenerator[Mapping[str, Any], None]
 _LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 _LAST_WORD_S = 1.0
+_MOST_HELD_BYTES = 1 << 16
 _END = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
@@ -100,10 +101,59 @@ class EventStream(Response):
             await self._source.aclose()
 
     async def _send(self, send: Send) -> None:
-        async for event in self._events:
-            await send(_frame(_json(event)))
-        await send(_frame("[DONE]"))
+        joined = _Joined(send)
+        try:
+            async for event in self._events:
+                await joined.add(_line(_json(event)))
+            await joined.add(_line("[DONE]"))
+            await joined.sent()
+        except ApiError:
+            # What came before it goes first.
+            await joined.sent()
+            raise
+        finally:
+            joined.cancel()
         await send(_END)
+
+
+class _Joined:
+    """Sends what is added before the event loop's next turn as one piece: a write costs more than an event.
+
+    Nothing waits for more to come: the sending begins as soon as whoever adds has to wait itself.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._held: list[bytes] = []
+        self._num_held_bytes = 0
+        self._sending: asyncio.Task[None] | None = None
+
+    async def add(self, line: bytes) -> None:
+        """Have `line` sent; waits only where a slow client has left much unsent, and raises what sending raised."""
+        self._held.append(line)
+        self._num_held_bytes += len(line)
+        if self._sending is None or self._sending.done():
+            if self._sending is not None:
+                self._sending.result()
+            self._sending = asyncio.ensure_future(self._send_held())
+        if self._num_held_bytes > _MOST_HELD_BYTES:
+            await self.sent()
+
+    async def sent(self) -> None:
+        """Wait until everything is sent."""
+        if self._sending is not None:
+            await self._sending
+
+    def cancel(self) -> None:
+        """Send nothing more."""
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def _send_held(self) -> None:
+        while self._held:
+            body = b"".join(self._held)
+            self._held, self._num_held_bytes = [], 0
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 def _json(event: Mapping[str, Any]) -> str:
@@ -111,5 +161,9 @@ def _json(event: Mapping[str, Any]) -> str:
     return json.dumps(event, ensure_ascii=False).translate(_LINE_ENDS)
 
 
+def _line(data: str) -> bytes:
+    return f"data: {data}\n\n".encode()
+
+
 def _frame(data: str) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True}
+    return {"type": "http.response.body", "body": _line(data), "more_body": True}
