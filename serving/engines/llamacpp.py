@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -68,7 +68,7 @@ class LlamacppSection(Section):
     """Further arguments of llama-server; only with `binary`."""
 
 
-def gguf_of(name: str, model: Path, named: Mapping[str, str]) -> Path:
+def gguf_of(name: str, model: Path, named: Mapping[Any, str]) -> Path:
     """Return the GGUF file of a model, by the rule above.
 
     Raises:
@@ -102,7 +102,7 @@ def llamacpp_engine(
     Raises:
         InputError: there is no GGUF file.
     """
-    gguf = gguf_of(name, model, {**config.gguf})
+    gguf = gguf_of(name, model, config.gguf)
     threads = threads or os.cpu_count() or 1
     if config.binary is not None:
         argv: tuple[str, ...] = (
