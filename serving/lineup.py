@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from data.errors import UsageError
 from serving.engines.engine import Command, Engine
 from serving.engines.external import external_engine
+from serving.engines.llamacpp import llamacpp_engine
 from serving.engines.lmdeploy import lmdeploy_engine, seats
 from serving.engines.ports import free_ports
 from serving.engines.supervisor import EngineProcess
@@ -68,6 +69,8 @@ def _local_engines(config: ServeSection, folders: Mapping[Weights, Path]) -> Ite
     for (name, folder), port, seat in zip(folders.items(), free_ports(len(folders)), places, strict=True):
         if config.engine == "lmdeploy":
             yield lmdeploy_engine(name, folder, port, config.lmdeploy, seat)
+        elif config.engine == "llamacpp":
+            yield llamacpp_engine(name, folder, port, config.llamacpp, config.threads_per_engine)
         else:
             settings = TransformersSettings(
                 threads=config.threads_per_engine,
@@ -81,13 +84,10 @@ def _local_engines(config: ServeSection, folders: Mapping[Weights, Path]) -> Ite
 def _identity(engine: Engine, command: Command, model: Path) -> Hashable:
     """Return what an engine answers by: the model's files and all of the command but the port."""
     port = str(urlsplit(engine.base_url).port)
-    files = sorted(
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for path in model.iterdir()
-        if path.is_file()
-    )
-    words = tuple(word for word in command.argv if word != port)
-    return words, tuple(sorted(command.environment.items())), command.folder, tuple(files)
+    paths = [*sorted(path for path in model.iterdir() if path.is_file()), *command.files]
+    files = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+    words = tuple(word.replace(port, "PORT") for word in command.argv)
+    return words, tuple(sorted(command.environment.items())), command.folder, files
 
 
 def _external(name: Weights, endpoint: ExternalEndpoint) -> Engine:
@@ -98,4 +98,4 @@ def _external(name: Weights, endpoint: ExternalEndpoint) -> Engine:
             raise UsageError(
                 f"serve.external.{name}.api_key_variable: {endpoint.api_key_variable} is not set in the environment"
             )
-    return external_engine(name, endpoint.url, endpoint.model, key)
+    return external_engine(name, endpoint.urls, endpoint.model, key)

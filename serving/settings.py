@@ -7,32 +7,41 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data.config import Section
+from serving.engines.llamacpp import LlamacppSection
 from serving.engines.lmdeploy import LmdeploySection
 from serving.engines.transformers_serve import Dtype
 
 Weights = Literal["base", "tuned"]
-EngineKind = Literal["auto", "transformers", "lmdeploy"]
+EngineKind = Literal["auto", "transformers", "lmdeploy", "llamacpp"]
 LogPlace = Literal["file", "stderr", "off"]
 ModelName = Literal["base", "tuned", "base-rag", "tuned-rag"]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
 
 
 class ExternalEndpoint(Section):
-    """An engine that somebody else runs, at an OpenAI-compatible URL."""
+    """An engine that somebody else runs, at an OpenAI-compatible URL or at several that serve the same model."""
 
-    url: HttpUrl
+    url: HttpUrl | Annotated[tuple[HttpUrl, ...], Field(min_length=1)]
+    """Of several, a request goes to the one with the fewest; one that fails again and again is left alone a while."""
     model: str
     api_key_variable: str | None = None
     """The environment variable that holds the key, so that no file has to."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every server."""
+        return (self.url,) if isinstance(self.url, str) else self.url
 
 
 class ServeSection(Section):
     """How the models are served."""
 
     engine: EngineKind = "auto"
-    """What generates: transformers on a CPU (auto), LMDeploy's TurboMind on a GPU."""
+    """What generates: transformers on a CPU (auto), LMDeploy's TurboMind on a GPU, llama.cpp with a GGUF."""
     lmdeploy: LmdeploySection = LmdeploySection()
     """Settings of LMDeploy."""
+    llamacpp: LlamacppSection = LlamacppSection(gguf={})
+    """Settings of llama.cpp."""
     max_tokens: Annotated[int, Field(ge=1)] = 512
     """Length of an answer where the request does not say."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0

@@ -35,13 +35,16 @@ def fetch(
             help=f"A name of `models list`, hf:ORG/NAME[@REV] or modelscope:ORG/NAME. Default: {', '.join(DEFAULTS)}.",
         ),
     ] = None,
+    keep_gguf: Annotated[
+        bool, typer.Option("--keep-gguf", help="Keep NAME.gguf beside the folder, for llama.cpp.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch models into var/models; those that are there already are left alone."""
     from data.models.fetch import fetch_models
 
     with _progress_bars() as stage:
-        fetched = fetch_models(open_workspace(), names or DEFAULTS, stage)
+        fetched = fetch_models(open_workspace(), names or DEFAULTS, stage, keep_gguf=keep_gguf)
     if as_json:
         print(
             json.dumps(

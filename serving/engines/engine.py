@@ -59,9 +59,11 @@ class Command:
         folder: The working directory.
         in_turn: Whether it takes a share of the memory that is free when it starts, so that no other of its kind
             may start beside it.
+        files: What it reads beside the model's folder.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     folder: str
     in_turn: bool = False
+    files: tuple[Path, ...] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from serving.engines.engine import Engine
 
 # What OpenAI's own API takes and these servers implement. A server that lacks one answers with its own error,
@@ -23,7 +25,12 @@ _ACCEPTS = frozenset(
 )
 
 
-def external_engine(name: str, url: str, model: str, api_key: str | None = None) -> Engine:
-    """Return the engine at `url`, which may end with /v1 or not."""
+def external_engine(name: str, urls: Sequence[str], model: str, api_key: str | None = None) -> Engine:
+    """Return the engine at `urls`, which may end with /v1 or not."""
+    first, *more = (_base(url) for url in urls)
+    return Engine(name, first, model, _ACCEPTS, api_key=api_key, more_urls=tuple(more))
+
+
+def _base(url: str) -> str:
     base = url.rstrip("/")
-    return Engine(name, base if base.endswith("/v1") else f"{base}/v1", model, _ACCEPTS, api_key=api_key)
+    return base if base.endswith("/v1") else f"{base}/v1"

@@ -39,6 +39,29 @@ def test_external_engine_is_not_started(model: Path, monkeypatch: pytest.MonkeyP
     assert "secret" not in repr(engine)
 
 
+def test_several_servers_of_one_external_engine() -> None:
+    config = ServeSection.model_validate(
+        {"external": {"base": {"url": ["http://a:1", "http://b:1/v1/"], "model": "m"}}}
+    )
+    lineup = make_lineup(config, {}, grounded=False, logs=Path())
+    assert lineup.models.find("base").engine.urls == ("http://a:1/v1", "http://b:1/v1")
+    with pytest.raises(ValueError, match="at least 1 item"):
+        ExternalEndpoint(url=(), model="m")
+
+
+def test_what_an_engine_answers_by(model: Path) -> None:
+    """Two lineups of the same folder are the same engines, on other ports, until the folder changes."""
+
+    def identities() -> list[object]:
+        lineup = make_lineup(ServeSection(), {"base": model, "tuned": model}, grounded=False, logs=model)
+        return [process.identity for process in lineup.processes]
+
+    before = identities()
+    assert identities() == before
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    assert not set(identities()) & set(before)
+
+
 def test_key_variable_that_is_not_set() -> None:
     there = ExternalEndpoint(url="http://gpu:8001", model="m", api_key_variable="NO_SUCH_VARIABLE")
     with pytest.raises(UsageError, match="NO_SUCH_VARIABLE is not set"):

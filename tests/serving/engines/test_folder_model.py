@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -76,12 +76,10 @@ def test_what_cannot_be_opened(tiny_model: Path, tmp_path: Path) -> None:
         FolderModel(FolderChoice(bare))
 
 
-def test_four_bits(tiny_model: Path) -> None:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        with pytest.raises(UsageError, match="needs bitsandbytes"):
-            FolderModel(FolderChoice(tiny_model, bits=4))
-    else:
-        assert len(_text(FolderModel(FolderChoice(tiny_model, bits=4)))) == 12
+def test_four_bits_need_a_package(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(UsageError, match="--bits 4 needs bitsandbytes"):
+        FolderModel(FolderChoice(tiny_model, bits=4))
 
 
 def test_a_reader_that_goes_away_ends_the_answer(tiny_model: Path) -> None:
