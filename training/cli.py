@@ -14,6 +14,7 @@ from data.models.folder import resolve_model
 from data.workspace import open_workspace
 from training.cli_export import export
 from training.cli_push import push
+from training.cli_sweep import sweep
 from training.cli_verify import verify
 
 app = typer.Typer(no_args_is_help=True, help="Fine-tune with LoRA, merge the adapter.")
@@ -35,6 +36,7 @@ def root() -> None:
 
 app.command()(export)
 app.command()(push)
+app.command()(sweep)
 app.command()(verify)
 
 
