@@ -18,7 +18,19 @@ from data.artefacts import write_text
 from data.errors import InputError, UsageError
 from data.workspace import Run
 
-SECTIONS = ("workbook", "prepare", "split", "models", "train", "sweep", "merge", "index", "retrieve", "serve", "ask")
+SECTIONS = (
+    "workbook",
+    "prepare",
+    "split",
+    "models",
+    "train",
+    "sweep",
+    "merge",
+    "index",
+    "retrieve",
+    "serve",
+    "ask",
+)
 
 
 class Section(BaseModel):
