@@ -25,6 +25,7 @@ SECTIONS = (
     "models",
     "train",
     "xtuner",
+    "sweep",
     "merge",
     "index",
     "retrieve",

@@ -14,6 +14,7 @@ from data.models.folder import resolve_model
 from data.workspace import open_workspace
 from training.cli_export import export
 from training.cli_push import push
+from training.cli_sweep import sweep
 from training.cli_verify import verify
 from training.cli_xtuner import convert, env, run_backend
 
@@ -38,6 +39,7 @@ app.command()(env)
 app.command()(convert)
 app.command()(export)
 app.command()(push)
+app.command()(sweep)
 app.command()(verify)
 
 
