@@ -243,6 +243,14 @@ def _in_process(arguments: Sequence[str], step: str, system: str, count: int, mo
     return result
 
 
+def _command(options: argparse.Namespace, sizes: Sequence[int]) -> str:
+    mapping = f" --map {' '.join(options.map)}" if options.map else ""
+    return (
+        f"python benchmarks/retrieval.py {options.workbook.name} {options.embedding.name} "
+        f"--rows {' '.join(map(str, sizes))} --embed {options.embed} --stages-only {options.stages_only}{mapping}"
+    )
+
+
 def draw(result: dict[str, Any], path: Path) -> None:
     """Write a PNG: p50 and p99 of a search by the number of rows, a line a system."""
     import matplotlib
@@ -307,7 +315,8 @@ def main() -> None:
     }
     if options.add and options.out.is_file():
         before = json.loads(options.out.read_text(encoding="utf-8"))
-        if {**before, "machine": result["machine"], "runs": []} != result:
+        same = ("workbook", "embedding", "questions")
+        if [before[name] for name in same] != [result[name] for name in same]:
             parser.error(f"{options.out}: of another workbook, embedding or other questions; leave out --add")
         result["runs"] = [run for run in before["runs"] if run["rows"] not in options.rows]
     for count in options.rows:
@@ -321,6 +330,8 @@ def main() -> None:
             run |= _in_process(sys.argv[1:], "search", system, count, mode)
             print(json.dumps(run), file=sys.stderr)
             result["runs"].append(run)
+    result["runs"].sort(key=lambda run: run["rows"])
+    result["command"] = _command(options, sorted({run["rows"] for run in result["runs"]}))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     draw(result, options.out.with_suffix(".png"))
