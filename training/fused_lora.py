@@ -4,8 +4,8 @@
 
 PEFT computes the same through separate operations: it copies the activations to float32 for A, scales and
 adds whole (T, D_out) tensors. Here the low-rank product is accumulated into the base product (one addmm),
-and W, which is frozen, gets no gradient. A W of 4 bits is made whole for each of the two products and let go. A and B stay PEFT's own float32 parameters, so saving, merging and
-checkpoints are PEFT's.
+and W, which is frozen, gets no gradient. A W of 4 bits is made whole for each of its two products and let go.
+A and B stay PEFT's own float32 parameters, so saving, merging and checkpoints are PEFT's.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ def pack_examples(
 ) -> list[Pack]:
     """Pack examples, longest first into the fullest pack that takes them, then shuffle the packs.
 
-    Without `share_prefix` every conversation stays whole, as attention by lengths needs it. A pack holds at most `pack_tokens` tokens, or one example that is longer. The same arguments give the
-    same packs.
+    Without `share_prefix` every conversation stays whole, as attention by lengths needs it. A pack holds at
+    most `pack_tokens` tokens, or one example that is longer. The same arguments give the same packs.
     """
     prefix = _common_prefix(examples) if share_prefix else ()
     order = list(range(len(examples)))
