@@ -16,6 +16,7 @@ twice that backward). Utilisation is over 989.4e12 a second, an H100's dense bfl
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import random
@@ -192,7 +193,8 @@ def random_model(shape: dict[str, int], device: Any, quantization: str | None) -
 
     from training import varlen
 
-    config = LlamaConfig(**shape, max_position_embeddings=4096, tie_word_embeddings=False)
+    settings: dict[str, Any] = {**shape, "max_position_embeddings": 4096, "tie_word_embeddings": False}
+    config = LlamaConfig(**settings)
     config._attn_implementation = varlen.register()
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
@@ -271,7 +273,7 @@ def run_ours(
         "checkpointing_used": adapted.is_checkpointing,
         "tokens_a_pass": round(sum(pack.num_tokens for pack in packs) / len(packs)),
     }
-    return [b - a for a, b in zip(ends, ends[1:], strict=False)], members, losses, facts
+    return [b - a for a, b in itertools.pairwise(ends)], members, losses, facts
 
 
 def rows_of(pack: Any) -> list[Any]:
@@ -342,7 +344,8 @@ def run_plain(
 
     model.set_attn_implementation("sdpa")
     if settings.get("quantization"):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        prepare: Any = prepare_model_for_kbit_training
+        model = prepare(model, use_gradient_checkpointing=False)
     lora = LoraConfig(
         r=16, lora_alpha=32, task_type="CAUSAL_LM", target_modules=list(TrainSection().target_modules)
     )
