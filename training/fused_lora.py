@@ -74,7 +74,7 @@ def fuse_lora(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         if isinstance(module, LoraLayer) and _is_plain(module):
-            module.forward = _forward_of(module)  # type: ignore[method-assign]
+            module.forward = _forward_of(module)
             count += 1
     return count
 

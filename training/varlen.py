@@ -68,9 +68,9 @@ def _forward(
     parts = [
         functional.scaled_dot_product_attention(*part, is_causal=True, scale=scaling, enable_gqa=shares)
         for part in zip(
-            query.split(spans.lengths, dim=2),
-            key.split(spans.lengths, dim=2),
-            value.split(spans.lengths, dim=2),
+            torch.split(query, list(spans.lengths), dim=2),
+            torch.split(key, list(spans.lengths), dim=2),
+            torch.split(value, list(spans.lengths), dim=2),
             strict=True,
         )
     ]
@@ -101,4 +101,5 @@ def _flash(
     made: Any = varlen_attn(
         query, key, value, spans.offsets, spans.offsets, spans.longest, spans.longest, **settings
     )
-    return made[0] if isinstance(made, tuple) else made
+    out: torch.Tensor = made[0] if isinstance(made, tuple) else made
+    return out
