@@ -21,14 +21,27 @@ from data.models.folder import check_model_folder, weights_bytes
 from data.workspace import Run
 from training.config import TrainSection
 
+_NOT_DECIDING = ("backend", "checkpoint_every_s", "device", "attention", "liger", "gradient_checkpointing")
+
 
 def adapter_inputs(run: Run, base_folder: Path, config: TrainSection) -> dict[str, str]:
     """Return the digests of all that decides the adapter."""
     return {
         "base": folder_digest(base_folder),
         "train.jsonl": _file_digest(run.dataset, "train.jsonl"),
-        "settings": digest_of(config.model_dump(mode="json", exclude={"checkpoint_every_s", "backend"})),
+        "settings": digest_of(_deciding(config)),
     }
+
+
+def _deciding(config: TrainSection) -> dict[str, Any]:
+    """Return the settings that decide what is learned; where it is computed and what is kept do not.
+
+    A run of version 0.1 recorded `gradient_checkpointing: false` and nothing of the newer ones.
+    """
+    kept = config.model_dump(mode="json", exclude=set(_NOT_DECIDING))
+    if kept["quantization"] is None:
+        del kept["quantization"]
+    return {**kept, "gradient_checkpointing": False}
 
 
 def _file_digest(dataset: Path, name: str) -> str:
@@ -58,6 +71,7 @@ def train_adapter(run: Run, base_folder: Path, config: TrainSection) -> tuple[Ma
 def _train(run: Run, base_folder: Path, config: TrainSection, inputs: Mapping[str, str]) -> Manifest:
     from transformers import AutoTokenizer
 
+    from training.base_model import uses_varlen
     from training.checkpoint import StepMetrics
     from training.examples import encode, read_conversations
     from training.lora import AdaptedModel
@@ -75,7 +89,7 @@ def _train(run: Run, base_folder: Path, config: TrainSection, inputs: Mapping[st
             f"note: {num_cut} of {len(examples)} answers cut at train.max_tokens={config.max_tokens}",
             file=sys.stderr,
         )
-    packs = pack_examples(examples, config.pack_tokens, config.seed)
+    packs = pack_examples(examples, config.pack_tokens, config.seed, share_prefix=not uses_varlen(config))
     model = AdaptedModel(base_folder, config)
     with TrainingProgress(run.folder / "metrics.jsonl") as progress:
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-_CHUNK_TOKENS = 64
+_CPU_CHUNK_TOKENS = 64
+_CUDA_CHUNK_BYTES = 512 << 20
 
 
 class _AnswerLoss(torch.autograd.Function):
@@ -23,8 +24,11 @@ class _AnswerLoss(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad = torch.empty_like(hidden)
-        for start in range(0, len(labels), _CHUNK_TOKENS):
-            part = slice(start, start + _CHUNK_TOKENS)
+        size = _CPU_CHUNK_TOKENS
+        if hidden.is_cuda:  # a GPU has no cache to fit into, and wants large products
+            size = max(size, _CUDA_CHUNK_BYTES // (4 * weight.shape[0]))
+        for start in range(0, len(labels), size):
+            part = slice(start, start + size)
             chunk_labels = labels[part, None]
             logits = functional.linear(hidden[part], weight).float()
             log_sums = logits.logsumexp(dim=-1, keepdim=True)

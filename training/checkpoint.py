@@ -76,8 +76,8 @@ def load_checkpoint(
                 parameter.copy_(tensors[f"weight.{name}"])
                 optimizer.state[parameter] = {
                     "step": torch.tensor(float(len(history))),
-                    "exp_avg": tensors[f"exp_avg.{name}"],
-                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"],
+                    "exp_avg": tensors[f"exp_avg.{name}"].to(parameter.device),
+                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(parameter.device),
                 }
     except (KeyError, RuntimeError) as error:
         raise GroundTuneError(

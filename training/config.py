@@ -51,7 +51,18 @@ class TrainSection(Section):
     max_tokens: Positive = 1024
     """A longer conversation is cut at its end."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    gradient_checkpointing: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; `auto` is the first CUDA GPU where there is one."""
+    attention: Literal["auto", "mask", "varlen"] = "auto"
+    """How conversations of a pack are kept apart: a mask over the whole pack, which lets them share their common
+    beginning, or attention within each whole conversation, whose cost does not grow with the square of the pack.
+    `auto` is varlen on CUDA in bfloat16 and mask elsewhere."""
+    quantization: Literal["nf4"] | None = None
+    """`nf4` holds the frozen base in 4 bits (QLoRA; needs bitsandbytes): a third of the memory, some speed lost."""
+    liger: bool | Literal["auto"] = "auto"
+    """Fused kernels of liger-kernel for norms, rotary positions and the MLP; `auto`: on CUDA, if installed."""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Compute activations twice rather than keep them; `auto`: if a full pack would not fit in free memory."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 20.0
     seed: int = 17
 

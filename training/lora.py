@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import AutoModelForCausalLM
 
 from training.answer_loss import answer_loss
+from training.base_model import apply_liger, device_of, load_base, needs_checkpointing, uses_varlen
 from training.config import TrainSection
 from training.fused_lora import fuse_lora
 from training.packing import Pack, attention_mask
+from training.varlen import spans_of
 
 
 class AdaptedModel:
@@ -29,15 +30,15 @@ class AdaptedModel:
     changes during training and may be kept by the caller.
     """
 
-    def __init__(self, base_folder: Path, config: TrainSection) -> None:
+    def __init__(self, base: Path | nn.Module, config: TrainSection) -> None:
+        """Adapt the model of a folder, or one that was made already and lies on the settings' device."""
         self.dtype = getattr(torch, config.dtype)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            base_folder,
-            dtype=self.dtype,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            local_files_only=True,
-        )
+        self.device = device_of(config)
+        self.uses_varlen = uses_varlen(config)
+        model: Any = load_base(base, config) if isinstance(base, Path) else base
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        self.has_liger = apply_liger(model, config)
         num_layers = model.config.num_hidden_layers
         self.num_trunk_layers = max(0, num_layers - (config.top_layers or num_layers))
         torch.manual_seed(config.seed)
@@ -55,13 +56,22 @@ class AdaptedModel:
             self.peft = get_peft_model(model, lora)
         # Without dropout every layer computes in the base's own dtype; PEFT's own path needs autocast.
         self.needs_autocast = fuse_lora(self.peft) == 0 and config.dtype == "bfloat16"
-        if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-            model.enable_input_require_grads()
         self.model = model
+        self.is_checkpointing = False
+        num_adapted = num_layers - self.num_trunk_layers
+        if needs_checkpointing(model, config, num_adapted, has_liger=self.has_liger):
+            self.use_checkpointing()
         self.decoder: Any = model.get_decoder()
         self.head: nn.Linear = model.get_output_embeddings()
         self.peft.train()
+
+    def use_checkpointing(self) -> None:
+        """Compute activations twice from now on rather than keep them."""
+        with warnings.catch_warnings():
+            # Renamed in transformers 5.20; the new name is not in the older ones that are allowed.
+            warnings.filterwarnings("ignore", ".gradient_checkpointing_enable. is deprecated", FutureWarning)
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.is_checkpointing = True
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the trainable matrices by name, in a fixed order."""
@@ -87,12 +97,14 @@ class AdaptedModel:
         return answer_loss(hidden[0].index_select(0, pack.predicting), self.head.weight, pack.labels)
 
     def _decode(self, pack: Pack, **inputs: torch.Tensor) -> torch.Tensor:
-        output = self.decoder(
-            **inputs,
-            attention_mask=attention_mask(pack, self.dtype),
-            position_ids=pack.positions,
-            use_cache=False,
-        )
+        apart: dict[str, Any]
+        if self.uses_varlen:
+            if pack.lengths[0]:
+                raise ValueError(f"a pack that shares {pack.lengths[0]} tokens needs train.attention: mask")
+            apart = {"attention_mask": None, "spans": spans_of(pack.lengths, self.device)}
+        else:
+            apart = {"attention_mask": attention_mask(pack, self.dtype)}
+        output = self.decoder(**inputs, **apart, position_ids=pack.positions, use_cache=False)
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
 

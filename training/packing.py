@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -28,6 +28,7 @@ class Pack:
         predicting: (L,) indexes of the tokens whose successor is learned.
         labels: (L,) those successors.
         num_example_tokens: what the examples would hold without the shared prefix, padding not counted.
+        lengths: tokens of the prefix (0: nothing is shared) and of each example's rest, in order; their sum is P.
     """
 
     ids: torch.Tensor
@@ -36,11 +37,19 @@ class Pack:
     predicting: torch.Tensor
     labels: torch.Tensor
     num_example_tokens: int
+    lengths: tuple[int, ...]
 
     @property
     def num_tokens(self) -> int:
         """P."""
         return self.ids.shape[1]
+
+    def to(self, device: torch.device) -> Pack:
+        """Return the pack with its tensors on `device`, without waiting for the copy."""
+        if self.ids.device == device:
+            return self
+        names = ("ids", "positions", "segments", "predicting", "labels")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
 def attention_mask(pack: Pack, dtype: torch.dtype) -> torch.Tensor:
@@ -54,13 +63,15 @@ def attention_mask(pack: Pack, dtype: torch.dtype) -> torch.Tensor:
     return mask.masked_fill(allowed, 0.0)[None, None]
 
 
-def pack_examples(examples: Sequence[Example], pack_tokens: int, seed: int) -> list[Pack]:
+def pack_examples(
+    examples: Sequence[Example], pack_tokens: int, seed: int, *, share_prefix: bool = True
+) -> list[Pack]:
     """Pack examples, longest first into the fullest pack that takes them, then shuffle the packs.
 
-    A pack holds at most `pack_tokens` tokens, or one example that is longer. The same arguments give the
-    same packs.
+    Without `share_prefix` every conversation stays whole, as attention by lengths needs it. A pack holds at
+    most `pack_tokens` tokens, or one example that is longer. The same arguments give the same packs.
     """
-    prefix = _common_prefix(examples)
+    prefix = _common_prefix(examples) if share_prefix else ()
     order = list(range(len(examples)))
     random.Random(seed).shuffle(order)
     order.sort(key=lambda place: -len(examples[place].ids))
@@ -100,11 +111,13 @@ def _pack(members: Sequence[Example], prefix: tuple[int, ...]) -> Pack:
     ids, positions, segments = list(prefix), list(range(len(prefix))), [0] * len(prefix)
     predicting: list[int] = []
     labels: list[int] = []
+    lengths = [len(prefix)]
     for number, example in enumerate(members, start=1):
         start = len(ids)
         ids += example.ids[len(prefix) :]
         positions += range(len(prefix), len(example.ids))
         segments += [number] * (len(ids) - start)
+        lengths.append(len(ids) - start)
         first_label = len(ids) - example.num_labels
         predicting += range(first_label - 1, len(ids) - 1)
         labels += ids[first_label:]
@@ -115,4 +128,5 @@ def _pack(members: Sequence[Example], prefix: tuple[int, ...]) -> Pack:
         predicting=torch.tensor(predicting),
         labels=torch.tensor(labels),
         num_example_tokens=sum(len(example.ids) for example in members),
+        lengths=tuple(lengths),
     )

@@ -49,9 +49,18 @@ def train(
     for number in range(len(history), len(steps)):
         started = clock()
         torch.manual_seed(config.seed * 1_000_003 + number)
-        loss, grad_norm = _step(
-            model, [packs[place] for place in steps[number].packs], trunks, optimizer, steps[number], config
-        )
+        chosen = [packs[place] for place in steps[number].packs]
+        try:
+            loss, grad_norm = _step(model, chosen, trunks, optimizer, steps[number], config)
+        except torch.cuda.OutOfMemoryError:
+            # Nothing was updated yet: the same step again, keeping fewer activations.
+            if model.is_checkpointing or config.gradient_checkpointing != "auto":
+                raise
+            optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            model.use_checkpointing()
+            torch.manual_seed(config.seed * 1_000_003 + number)
+            loss, grad_norm = _step(model, chosen, trunks, optimizer, steps[number], config)
         num_tokens = sum(packs[place].num_example_tokens for place in steps[number].packs)
         metrics = StepMetrics(
             step=number + 1,
@@ -80,19 +89,22 @@ def _step(
 ) -> tuple[float, float]:
     """Run one optimizer step; returns (mean loss a label, gradient norm before clipping)."""
     num_labels = sum(len(pack.labels) for pack in packs)
-    total = 0.0
+    total = torch.zeros((), device=model.device)
     optimizer.zero_grad(set_to_none=True)
-    for pack in packs:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=model.needs_autocast):
-            loss = model.loss(pack, trunks.get(pack)) / num_labels
+    for kept in packs:
+        pack = kept.to(model.device)
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.needs_autocast):
+            loss = model.loss(pack, trunks.get(kept, pack)) / num_labels
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
+        total += loss.detach()
     parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
+    norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     for group in optimizer.param_groups:
         group["lr"] = planned.learning_rate
     optimizer.step()
-    return total, norm
+    # The one place of a step where the processor waits for the device.
+    mean_loss, grad_norm = torch.stack([total, norm.to(total.dtype)]).tolist()
+    return mean_loss, grad_norm
 
 
 class _TrunkCache:
@@ -103,13 +115,14 @@ class _TrunkCache:
         self._kept: dict[int, torch.Tensor] = {}
         self._size_bytes = 0
 
-    def get(self, pack: Pack) -> torch.Tensor:
-        kept = self._kept.get(id(pack))
+    def get(self, key: Pack, pack: Pack) -> torch.Tensor:
+        """Return the trunk's output of `pack`, which is `key` on the model's device."""
+        kept = self._kept.get(id(key))
         if kept is not None:
             return kept
         made = self._model.trunk(pack)
         size = made.numel() * made.element_size()
         if self._model.num_trunk_layers and self._size_bytes + size <= _TRUNK_CACHE_BYTES:
-            self._kept[id(pack)] = made
+            self._kept[id(key)] = made
             self._size_bytes += size
         return made

@@ -14,6 +14,7 @@ SECTION_SCHEMAS: Mapping[str, str] = {
     "models": "data.models.config:ModelsConfig",
     "train": "training.config:TrainSection",
     "xtuner": "training.xtuner.config:XtunerSection",
+    "sweep": "training.sweep_config:SweepSection",
     "merge": "training.config:MergeSection",
     "index": "rag.config:IndexSection",
     "retrieve": "rag.config:RetrieveSection",

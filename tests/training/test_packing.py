@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -52,24 +53,34 @@ def test_no_example_sees_another() -> None:
         assert pack.positions[0, seen] <= pack.positions[0, looking]
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("attention", ["mask", "varlen"])
 @pytest.mark.parametrize("top_layers", [None, 1])
-def test_a_pack_computes_what_separate_sequences_do(tiny: Path, top_layers: int | None) -> None:
+def test_a_pack_computes_what_separate_sequences_do(
+    tiny: Path, top_layers: int | None, attention: Literal["mask", "varlen"], checkpointing: bool
+) -> None:
     """Loss and gradients of one pack against the same examples one by one through transformers and PEFT."""
-    config = TrainSection(dtype="float32", top_layers=top_layers, lora_rank=4)
+    config = TrainSection(
+        dtype="float32",
+        top_layers=top_layers,
+        lora_rank=4,
+        attention=attention,
+        gradient_checkpointing=checkpointing,
+    )
     model = AdaptedModel(tiny, config)
     weights = model.parameters()
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in weights.values():
             weight.normal_(std=0.1)
-    (pack,) = pack_examples(EXAMPLES, 100, seed=1)
+    (pack,) = pack_examples(EXAMPLES, 100, seed=1, share_prefix=attention == "mask")
     loss = model.loss(pack, model.trunk(pack))
     loss.backward()
     packed = {name: weight.grad.clone() for name, weight in weights.items() if weight.grad is not None}
     assert packed.keys() == weights.keys()
 
     reference = AdaptedModel(
-        tiny, config.model_copy(update={"lora_dropout": 1e-12})
+        tiny, config.model_copy(update={"lora_dropout": 1e-12, "attention": "mask"})
     )  # keeps PEFT's own forward
     for name, weight in reference.parameters().items():
         weight.data.copy_(weights[name].data)
