@@ -20,7 +20,7 @@ def describe_machine(packages: Sequence[str]) -> dict[str, Any]:
             "num_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory": _field(Path("/proc/meminfo"), "MemTotal"),
         },
-        "system": f"{platform.system()} {platform.release().partition("-")[0]}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
     }
 
