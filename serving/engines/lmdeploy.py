@@ -79,8 +79,6 @@ class LmdeploySection(Section):
     """Which of LMDeploy's parsers reads tool calls; without one, requests with tools are refused."""
     reasoning_parser: str | None = None
     """Which of LMDeploy's parsers sets a model's thoughts apart."""
-    trust_remote_code: bool = False
-    """Whether code in the model's folder may run."""
     enable_metrics: bool = True
     """Whether it counts for /metrics of its own port."""
     log_level: Literal["CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG"] = "WARNING"
@@ -170,7 +168,6 @@ def _flags(config: LmdeploySection, seat: Seat) -> list[str]:
     }
     switches = {
         "enable-prefix-caching": config.enable_prefix_caching,
-        "trust-remote-code": config.trust_remote_code,
         "disable-metrics": not config.enable_metrics,
     }
     flags = [

@@ -36,7 +36,6 @@ _EVERYTHING = LmdeploySection(
     chat_template="internlm2",
     tool_call_parser="qwen",
     reasoning_parser="qwen-qwq",
-    trust_remote_code=True,
     enable_metrics=False,
     log_level="INFO",
     max_log_len=80,
