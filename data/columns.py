@@ -6,6 +6,7 @@ Knows headers only; rows and files are the workbook's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from data.errors import InputError
 from data.records import normalised
@@ -84,6 +85,39 @@ def _recognise(
 
 def _listing(headers: Sequence[str]) -> str:
     return "headers: " + ", ".join(repr(header) for header in headers if header)
+
+
+STATUS_HEADERS = ("状态", "审核状态", "status", "review")
+APPROVED = ("通过", "已通过", "已审", "审核通过", "批准", "approved", "ok", "yes")
+_PENDING = ("待审", "待审核", "pending")
+# Beside a status column, what only a sheet of drafts has.
+_DRAFT_HEADERS = ("span", "问法")
+
+
+@dataclass(frozen=True)
+class Review:
+    """A column that says which rows a person has approved.
+
+    In a sheet of drafts only approved rows are taken; elsewhere, where 状态 may mean anything, all but those that
+    plainly await review.
+    """
+
+    column: int
+    is_of_drafts: bool
+
+    def approves(self, status: str) -> bool:
+        """Tell whether a row of this status may be taken."""
+        told = normalised(status)
+        return told in APPROVED if self.is_of_drafts else told not in _PENDING
+
+
+def find_review(headers: Sequence[str]) -> Review | None:
+    """Return the review column of a header row, if it has one."""
+    normal = [normalised(header) for header in headers]
+    for place, name in enumerate(normal):
+        if name in STATUS_HEADERS:
+            return Review(place, any(header in normal for header in _DRAFT_HEADERS))
+    return None
 
 
 def has_required(headers: Sequence[str], mapping: Mapping[str, str]) -> bool:
