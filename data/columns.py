@@ -90,8 +90,10 @@ def _listing(headers: Sequence[str]) -> str:
 STATUS_HEADERS = ("状态", "审核状态", "status", "review")
 APPROVED = ("通过", "已通过", "已审", "审核通过", "批准", "approved", "ok", "yes")
 _PENDING = ("待审", "待审核", "pending")
-# Beside a status column, what only a sheet of drafts has.
-_DRAFT_HEADERS = ("span", "问法")
+# Beside a status column, what only a sheet of `data generate` has, and what only one of `rag inbox` has: there the
+# answer is blank until a person writes it.
+_DRAFT_HEADER = "span"
+_INBOX_HEADER = "问法"
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,11 @@ class Review:
 def find_review(headers: Sequence[str]) -> Review | None:
     """Return the review column of a header row, if it has one."""
     normal = [normalised(header) for header in headers]
+    if _INBOX_HEADER in normal:
+        return None
     for place, name in enumerate(normal):
         if name in STATUS_HEADERS:
-            return Review(place, any(header in normal for header in _DRAFT_HEADERS))
+            return Review(place, _DRAFT_HEADER in normal)
     return None
 
 
