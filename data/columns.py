@@ -5,6 +5,7 @@ Knows headers only; rows and files are the workbook's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -70,8 +71,10 @@ def resolve_columns(headers: Sequence[str], mapping: Mapping[str, str], where: s
 def _recognise(
     field: str, normal: Sequence[str], taken: set[int], headers: Sequence[str], where: str
 ) -> int | None:
-    for names in ((normalised(field),), ALIASES[field]):
-        places = [place for place, name in enumerate(normal) if name in names and place not in taken]
+    # Last, headers that explain themselves in brackets, as in `Focus (Drug)`.
+    bare = [_BRACKETS.sub("", name) for name in normal]
+    for names, told in (((normalised(field),), normal), (ALIASES[field], normal), (ALIASES[field], bare)):
+        places = [place for place, name in enumerate(told) if name in names and place not in taken]
         if len(places) > 1:
             rivals = " and ".join(repr(headers[place]) for place in places)
             raise InputError(
@@ -87,6 +90,7 @@ def _listing(headers: Sequence[str]) -> str:
     return "headers: " + ", ".join(repr(header) for header in headers if header)
 
 
+_BRACKETS = re.compile(r"\s*\([^()]*\)$")
 STATUS_HEADERS = ("状态", "审核状态", "status", "review")
 APPROVED = ("通过", "已通过", "已审", "审核通过", "批准", "approved", "ok", "yes")
 _PENDING = ("待审", "待审核", "pending")
