@@ -13,6 +13,7 @@ from data.artefacts import write_text
 from data.config import save_config, section, settle_config
 from data.convert_cli import convert
 from data.diff.cli import diff
+from data.generate.cli import generate
 from data.lint.cli import lint
 from data.options import (
     ConfigOption,
@@ -40,6 +41,7 @@ app.command()(convert)
 app.command()(lint)
 app.command()(diff)
 app.command()(stats)
+app.command()(generate)
 
 
 def workbook_overrides(

@@ -5,7 +5,9 @@ Knows headers only; rows and files are the workbook's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from data.errors import InputError
 from data.records import normalised
@@ -69,8 +71,10 @@ def resolve_columns(headers: Sequence[str], mapping: Mapping[str, str], where: s
 def _recognise(
     field: str, normal: Sequence[str], taken: set[int], headers: Sequence[str], where: str
 ) -> int | None:
-    for names in ((normalised(field),), ALIASES[field]):
-        places = [place for place, name in enumerate(normal) if name in names and place not in taken]
+    # Last, headers that explain themselves in brackets, as in `Focus (Drug)`.
+    bare = [_BRACKETS.sub("", name) for name in normal]
+    for names, told in (((normalised(field),), normal), (ALIASES[field], normal), (ALIASES[field], bare)):
+        places = [place for place, name in enumerate(told) if name in names and place not in taken]
         if len(places) > 1:
             rivals = " and ".join(repr(headers[place]) for place in places)
             raise InputError(
@@ -84,6 +88,44 @@ def _recognise(
 
 def _listing(headers: Sequence[str]) -> str:
     return "headers: " + ", ".join(repr(header) for header in headers if header)
+
+
+_BRACKETS = re.compile(r"\s*\([^()]*\)$")
+STATUS_HEADERS = ("状态", "审核状态", "status", "review")
+APPROVED = ("通过", "已通过", "已审", "审核通过", "批准", "approved", "ok", "yes")
+_PENDING = ("待审", "待审核", "pending")
+# Beside a status column, what only a sheet of `data generate` has, and what only one of `rag inbox` has: there the
+# answer is blank until a person writes it.
+_DRAFT_HEADER = "span"
+_INBOX_HEADER = "问法"
+
+
+@dataclass(frozen=True)
+class Review:
+    """A column that says which rows a person has approved.
+
+    In a sheet of drafts only approved rows are taken; elsewhere, where 状态 may mean anything, all but those that
+    plainly await review.
+    """
+
+    column: int
+    is_of_drafts: bool
+
+    def approves(self, status: str) -> bool:
+        """Tell whether a row of this status may be taken."""
+        told = normalised(status)
+        return told in APPROVED if self.is_of_drafts else told not in _PENDING
+
+
+def find_review(headers: Sequence[str]) -> Review | None:
+    """Return the review column of a header row, if it has one."""
+    normal = [normalised(header) for header in headers]
+    if _INBOX_HEADER in normal:
+        return None
+    for place, name in enumerate(normal):
+        if name in STATUS_HEADERS:
+            return Review(place, _DRAFT_HEADER in normal)
+    return None
 
 
 def has_required(headers: Sequence[str], mapping: Mapping[str, str]) -> bool:

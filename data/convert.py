@@ -61,7 +61,9 @@ def convert_workbook(
         else:
             _write_in_blocks(file, _lines(placed, _line_maker(format_name, styles, system)))
         if not taken.num_rows:
-            raise InputError(f"{choice.path}: no rows below the header; add rows or pass --sheet")
+            raise InputError(
+                f"{choice.path}: no rows to take below the header; add or approve rows, or pass --sheet"
+            )
     return Converted(taken.num_rows, tuple(notes))
 
 

@@ -12,7 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from data.columns import has_required, resolve_columns
+from data.columns import Review, find_review, has_required, resolve_columns
 from data.errors import InputError
 from data.sheets import Mark, Sheet, SheetFile, SheetRow, cell_name, open_workbook
 
@@ -38,12 +38,16 @@ class WorkbookChoice:
 
 
 class Line(NamedTuple):
-    """One row below the header: its number as Excel shows it, the text of each field's cell, marks by field."""
+    """One row below the header: its number as Excel shows it, the text of each field's cell, marks by field.
+
+    `approved` is False for a draft that awaits review.
+    """
 
     number: int
     cells: Mapping[str, str]
     marks: Mapping[str, Mark]
     hidden: bool
+    approved: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class KnowledgeSheet:
     columns: Mapping[str, int]
     """Field to 0-based column, for the fields that the sheet has."""
     sheet: Sheet
+    review: Review | None = None
 
     @property
     def where(self) -> str:
@@ -75,6 +80,7 @@ class KnowledgeSheet:
         pick, width = itemgetter(*places), max(places) + 1
         nothing: Mapping[str, Mark] = {}
         make = tuple.__new__
+        review, approved = self.review, True
         for number, texts, row_marks, hidden in self.sheet.rows():
             if number <= self.header_row:
                 continue
@@ -85,8 +91,10 @@ class KnowledgeSheet:
                 marks = {name: row_marks[place] for name, place in self.columns.items() if place in row_marks}
                 if self._is_heading(number, marks):
                     continue
+            if review is not None:
+                approved = review.approves(texts[review.column] if review.column < len(texts) else "")
             # As Line(...) does, in half the time.
-            yield make(Line, (number, dict(zip(names, pick(texts), strict=True)), marks, hidden))
+            yield make(Line, (number, dict(zip(names, pick(texts), strict=True)), marks, hidden, approved))
 
     def _is_heading(self, number: int, marks: Mapping[str, Mark]) -> bool:
         question, answer = (marks[name].merged_from if name in marks else "" for name in ("Q", "A"))
@@ -165,4 +173,7 @@ def _with_header(choice: WorkbookChoice, sheet: Sheet) -> KnowledgeSheet:
     if header is None:
         raise InputError(f"{where}: the sheet is empty; pass --sheet to read another one")
     columns = resolve_columns(header.texts, choice.mapping, where)
-    return KnowledgeSheet(choice.path, sheet.name, header.number, columns, sheet)
+    review = find_review(header.texts)
+    if review is not None and review.column in columns.values():
+        review = None
+    return KnowledgeSheet(choice.path, sheet.name, header.number, columns, sheet, review)

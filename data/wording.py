@@ -120,6 +120,11 @@ def numbers(canonical_words: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(word for word in canonical_words if _NUMBER.search(word)))
 
 
+def negations(canonical_words: Sequence[str]) -> frozenset[str]:
+    """Return the words that deny: two questions with others are two questions."""
+    return _NEGATIONS.intersection(canonical_words)
+
+
 def difference(left: Sequence[str], right: Sequence[str]) -> Difference:
     """Say how two canonical questions differ.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from data.columns import FIELDS, REQUIRED
+from data.columns import APPROVED, FIELDS, REQUIRED
 from data.errors import InputError
 from data.evaluation_sheets import read_paraphrases, read_unanswerable
 from data.knowledge_sheet import KnowledgeSheet, Line, WorkbookChoice, open_knowledge
@@ -82,8 +82,10 @@ def _read_sheet(choice: WorkbookChoice, sheet: KnowledgeSheet, taken: _Taken, no
         else:
             notes.append(f"{row.source}: the same question and answer as {known.source}; kept once")
     if taken.num_lines == before and left != 0:
+        waiting = next((note for note in notes if "await review" in note), "")
         raise InputError(
-            f"{choice.path}: sheet {sheet.name!r} has a header and no rows below it; add rows or pass --sheet"
+            waiting
+            or f"{choice.path}: sheet {sheet.name!r} has a header and no rows below it; add rows or pass --sheet"
         )
 
 
@@ -97,10 +99,14 @@ def usable_lines(
     """
     blanks: list[str] = []
     hidden: list[int] = []
+    unapproved: list[int] = []
     num_taken = 0
     for line in sheet.lines():
         if max_lines is not None and num_taken >= max_lines:
             break
+        if not line.approved:
+            unapproved.append(line.number)
+            continue
         cells = line.cells
         if not cells["Q"].strip() or not cells["A"].strip():
             if not any(text and not text.isspace() for text in cells.values()) and not line.marks:
@@ -112,8 +118,12 @@ def usable_lines(
         num_taken += 1
         yield line
     if hidden:
-        rows = ", ".join(map(str, hidden[:_SHOWN])) + (" ..." if len(hidden) > _SHOWN else "")
-        notes.append(f"{sheet.where}: {len(hidden)} hidden rows were read like the others: {rows}")
+        notes.append(f"{sheet.where}: {len(hidden)} hidden rows were read like the others: {_few(hidden)}")
+    if unapproved:
+        notes.append(
+            f"{sheet.where}: {len(unapproved)} rows await review and were left out: {_few(unapproved)}; "
+            f"write {APPROVED[0]} in column 状态 to take one"
+        )
     if not blanks:
         return
     more = f" and {len(blanks) - _SHOWN} more" if len(blanks) > _SHOWN else ""
@@ -123,6 +133,10 @@ def usable_lines(
             f"{choice.path}: {shown}: fill the cell, or pass --skip-empty to leave such rows out"
         )
     notes.append(f"{sheet.where}: left out rows with {shown}")
+
+
+def _few(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:_SHOWN])) + (" ..." if len(numbers) > _SHOWN else "")
 
 
 def _blank(sheet: KnowledgeSheet, line: Line, name: str) -> str:

@@ -57,7 +57,13 @@ def test_row_id_stays_when_the_answer_or_the_spacing_changes(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "header", [["类别", "方面", "问题", "答案"], ["Category", "Aspect", "Question", "Answer"]]
+    "header",
+    [
+        ["类别", "方面", "问题", "答案"],
+        ["Category", "Aspect", "Question", "Answer"],
+        ["Focus (Drug)", "Question Type", "Question", "Answer"],
+        ["疾病（名称）", "方面", "问题", "答案"],
+    ],
 )
 def test_recognises_common_headers_below_a_title_row(tmp_path: Path, header: list[str]) -> None:
     rows = [["Our knowledge"], [], header, ["c", "t", "q", "a"]]
