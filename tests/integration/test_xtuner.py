@@ -28,7 +28,7 @@ from training.xtuner.config_file import render as render_config
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SHORT = {
-    "device": "cpu", "prompt_template": "qwen_chat", "max_length": 64, "accumulative_counts": 1, "epochs": 1,
+    "device": "cpu", "prompt_template": "qwen_chat", "max_length": 256, "accumulative_counts": 1, "epochs": 1,
     "max_steps": 3, "learning_rate": 1e-3, "warmup_ratio": 0, "lora_rank": 4, "lora_alpha": 8, "log_steps": 1,
     "evaluation_steps": None, "seed": 3,
 }  # fmt: skip
@@ -85,7 +85,8 @@ def test_train_convert_merge(environment: Path, base: Path, tmp_path: Path, num_
     run_child("pth_to_hf", argv, tmp_path / "log", run.folder / "xtuner", {"PATH": path, "PYTHONPATH": ""})
     own = load_file(theirs / "adapter_model.safetensors")
     assert made.keys() == own.keys()
-    assert all(torch.equal(made[name], tensor.float()) for name, tensor in own.items())
+    # XTuner's own conversion rounds to float16 on its way, with --fp32 too.
+    assert all(torch.equal(made[name].half().float(), tensor) for name, tensor in own.items())
     said = json.loads((theirs / "adapter_config.json").read_text())
     ours = json.loads((run.adapter / "adapter_config.json").read_text())
     assert sorted(said["target_modules"]) == ours["target_modules"]
