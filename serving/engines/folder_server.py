@@ -120,13 +120,32 @@ async def _events(model: Answering, model_id: str, body: Mapping[str, Any]) -> A
         float(body.get("temperature") or 0),
         stop,
     )
+    said: asyncio.Queue[str | RuntimeError | None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def tell(item: str | RuntimeError | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has gone, nobody listens
+            loop.call_soon_threadsafe(said.put_nowait, item)
+
+    def read_all() -> None:
+        # One thread takes the answer from its beginning to its end, so that the model's turn is always given
+        # back. Were pieces asked for one by one, a reader that left between two would leave the turn taken.
+        try:
+            for text in pieces:
+                tell(text)
+            tell(None)
+        except RuntimeError as error:
+            tell(error)
+
+    threading.Thread(target=read_all, name="answer", daemon=True).start()
     try:
-        while (text := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield _event(model_id, {"content": text}, None)
-        yield _event(model_id, {}, "stop")
-        yield "data: [DONE]\n\n"
-    except RuntimeError as error:
-        yield f"data: {json.dumps({'error': {'message': str(error), 'type': 'server_error'}})}\n\n"
+        while isinstance(item := await said.get(), str):
+            yield _event(model_id, {"content": item}, None)
+        if item is None:
+            yield _event(model_id, {}, "stop")
+            yield "data: [DONE]\n\n"
+        else:
+            yield f"data: {json.dumps({'error': {'message': str(item), 'type': 'server_error'}})}\n\n"
     finally:
         # The reader may have gone; what is being generated ends at its next token.
         stop.set()

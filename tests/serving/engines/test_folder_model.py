@@ -84,10 +84,15 @@ def test_four_bits_need_a_package(tiny_model: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_reader_that_goes_away_ends_the_answer(tiny_model: Path) -> None:
     model = FolderModel(FolderChoice(tiny_model))
-    with answering_at(model, "tiny") as url, OpenAI(base_url=url, api_key="none", max_retries=0) as client:
-        asked = {"model": "tiny", "messages": _QUESTION, "max_tokens": 3000, "stream": True}
-        with client.chat.completions.create(**asked) as stream:
-            next(iter(stream))
+    with (
+        answering_at(model, "tiny") as url,
+        OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as client,
+    ):
+        for taken in (1, 2, 3):  # pieces that the reader takes before it leaves
+            asked = {"model": "tiny", "messages": _QUESTION, "max_tokens": 3000, "stream": True}
+            with client.chat.completions.create(**asked) as stream:
+                for _ in range(taken):
+                    next(iter(stream))
         # One answer at a time: the second begins only after the first has ended, long before 3,000 tokens.
         asked["max_tokens"] = 5
         texts = [chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**asked)]
