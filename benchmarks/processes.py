@@ -22,7 +22,8 @@ def run_measured(command: Sequence[str], title: str) -> dict[str, float]:
     """
     print(f"{title} ...", file=sys.stderr, flush=True)
     started = time.perf_counter()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     pid = os.posix_spawn(command[0], list(command), environment, file_actions=quiet)
     _, status, usage = os.wait4(pid, 0)

@@ -51,7 +51,7 @@ class Steps:
         try:
             result = work()
             noted = result
-        except Exception as error:  # whatever it is, the steps after it are to run
+        except (Exception, SystemExit) as error:  # whatever it is, the steps after it are to run
             traceback.print_exc()
             result, noted = None, {"error": f"{type(error).__name__}: {error}"[:2000]}
         seconds = time.monotonic() - started
@@ -139,10 +139,13 @@ def device_name() -> str:
 
 
 def gpu_name() -> str:
-    """Return the first GPU's name, or `none`."""
-    import torch
-
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    """Return the first GPU's name, or `none`; without torch, which would count as a measured child's memory."""
+    command = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    try:
+        found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return found.strip().splitlines()[0] if found.strip() else "none"
 
 
 def _command() -> list[str]:
