@@ -10,18 +10,32 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.artefacts import digest_of, folder_beside, write_text
 from data.conversations import Conversation
+from data.errors import InputError
 from data.manifest import Manifest, folder_digest, is_current, read_manifest, write_manifest
 from data.models.capacity import require_disk, require_memory
 from data.models.folder import check_model_folder, weights_bytes
 from data.workspace import Run
 from training.config import TrainSection
+from training.launch import is_launched, require_deepspeed, train_in_processes
 
-_NOT_DECIDING = ("backend", "checkpoint_every_s", "device", "attention", "liger", "gradient_checkpointing")
+if TYPE_CHECKING:
+    from training.world import World
+
+_NOT_DECIDING = (
+    "backend",
+    "checkpoint_every_s",
+    "device",
+    "attention",
+    "liger",
+    "gradient_checkpointing",
+    "distributed",
+)
 
 
 def adapter_inputs(run: Run, base_folder: Path, config: TrainSection) -> dict[str, str]:
@@ -58,17 +72,61 @@ def train_adapter(run: Run, base_folder: Path, config: TrainSection) -> tuple[Ma
     """
     check_model_folder(base_folder)
     inputs = adapter_inputs(run, base_folder, config)
+    if is_launched():
+        return _train_in_group(run, base_folder, config, inputs)
     if is_current(run.adapter, "adapter", inputs):
-        manifest = read_manifest(run.adapter)
-        assert manifest is not None
-        return manifest, False
+        return _written(run), False
+    if config.distributed.needs_launch:
+        require_deepspeed(config)
+        facts = train_in_processes(run, base_folder, config)
+        is_here = config.distributed.node_rank == 0
+        return _written(run) if is_here else Manifest("adapter", inputs, {}, facts), True
+    _require_room(run, base_folder, 1)
+    from training.world import ALONE
+
+    return _train(run, base_folder, config, inputs, ALONE), True
+
+
+def _written(run: Run) -> Manifest:
+    manifest = read_manifest(run.adapter)
+    assert manifest is not None
+    return manifest
+
+
+def _require_room(run: Run, base_folder: Path, num_processes: int) -> None:
     # Weights, activations of one pack, and the adapter's float32 weights with two moments.
-    require_memory(int(weights_bytes(base_folder) * 1.5) + (1 << 30), f"training on {base_folder.name}")
+    needed = int(weights_bytes(base_folder) * 1.5) + (1 << 30)
+    require_memory(needed * num_processes, f"training on {base_folder.name}")
     require_disk(run.folder, 1 << 29, "checkpoints and the adapter")
-    return _train(run, base_folder, config, inputs), True
 
 
-def _train(run: Run, base_folder: Path, config: TrainSection, inputs: Mapping[str, str]) -> Manifest:
+def _train_in_group(
+    run: Run, base_folder: Path, config: TrainSection, inputs: Mapping[str, str]
+) -> tuple[Manifest, bool]:
+    """Do this process's part of what a launcher started several for; process 0 writes, and all return the same."""
+    from training.world import join, leave
+
+    require_deepspeed(config)
+    world = join(config)
+    if world.any_of(world.shared_text(digest_of(inputs)) != digest_of(inputs)):
+        raise InputError(
+            f"{run.folder}: the base model, the dataset or the settings differ between the nodes; give each the same"
+        )
+    fresh = not world.decided(world.is_main and is_current(run.adapter, "adapter", inputs))
+    if fresh:
+        # On a GPU the weights pass through memory one at a time.
+        _require_room(run, base_folder, 1 if world.uses_cuda else world.local_size)
+        manifest = _train(run, base_folder, config, inputs, world)
+    else:
+        manifest = _written(run) if world.is_main else Manifest("adapter", inputs, {}, {})
+    facts = json.loads(world.shared_text(json.dumps(manifest.facts)))
+    leave()
+    return Manifest("adapter", inputs, manifest.files, facts), fresh
+
+
+def _train(
+    run: Run, base_folder: Path, config: TrainSection, inputs: Mapping[str, str], world: World
+) -> Manifest:
     from transformers import AutoTokenizer
 
     from training.base_model import uses_varlen
@@ -90,14 +148,28 @@ def _train(run: Run, base_folder: Path, config: TrainSection, inputs: Mapping[st
             file=sys.stderr,
         )
     packs = pack_examples(examples, config.pack_tokens, config.seed, share_prefix=not uses_varlen(config))
+    loading: object = None
+    if config.distributed.zero_stage == 3:
+        from training.zero import prepare_loading
+
+        loading = prepare_loading(config)
     model = AdaptedModel(base_folder, config)
-    with TrainingProgress(run.folder / "metrics.jsonl") as progress:
+    if world.any_of(model.is_checkpointing) and not model.is_checkpointing:
+        model.use_checkpointing()
+    with ExitStack() as stack:
+        progress = None
+        if world.is_main:
+            every = 1 if world.size > 1 else 10
+            progress = stack.enter_context(
+                TrainingProgress(run.folder / "metrics.jsonl", plain_every_steps=every)
+            )
 
         def on_step(metrics: StepMetrics, num_steps: int) -> None:
-            progress.advance(metrics, num_steps)
+            if progress:
+                progress.advance(metrics, num_steps)
 
-        history = train(model, packs, config, run.checkpoints / "adapter", inputs, on_step)
-    draw_loss(history, run.folder / "loss.png")
+        history = train(model, packs, config, run.checkpoints / "adapter", inputs, on_step, world=world)
+    del loading
     facts: dict[str, Any] = {
         "base": base_folder.name,
         "num_conversations": len(examples),
@@ -108,8 +180,12 @@ def _train(run: Run, base_folder: Path, config: TrainSection, inputs: Mapping[st
         "lora_rank": config.lora_rank,
         "lora_alpha": config.lora_alpha,
     }
+    weights = model.whole_weights()
+    if not world.is_main:
+        return Manifest("adapter", inputs, {}, facts)
+    draw_loss(history, run.folder / "loss.png")
     with folder_beside(run.adapter) as beside:
-        model.peft.save_pretrained(str(beside), safe_serialization=True)
+        model.save(beside, weights)
         _make_portable(beside, base_folder)
         return write_manifest(beside, "adapter", inputs, facts)
 

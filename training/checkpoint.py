@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.artefacts import folder_beside, write_json
-from data.errors import GroundTuneError
+from training.world import World
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,22 @@ class StepMetrics:
     tokens_per_s: float
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint: the steps done, and weights and moments as `training.updates` names them."""
+
+    history: list[StepMetrics]
+    tensors: Mapping[str, torch.Tensor]
+
+
 def save_checkpoint(
     folder: Path,
     inputs: Mapping[str, str],
-    weights: Mapping[str, torch.Tensor],
-    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, torch.Tensor],
     history: list[StepMetrics],
 ) -> None:
     """Replace the checkpoint in `folder` by the state after `len(history)` steps."""
     with folder_beside(folder) as beside:
-        tensors = {f"weight.{name}": tensor.detach() for name, tensor in weights.items()}
-        for name, parameter in weights.items():
-            for key in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{key}.{name}"] = optimizer.state[parameter][key]
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, beside / "state.safetensors"
         )
@@ -51,36 +54,29 @@ def save_checkpoint(
         )
 
 
-def load_checkpoint(
-    folder: Path,
-    inputs: Mapping[str, str],
-    weights: Mapping[str, torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> list[StepMetrics]:
-    """Copy a checkpoint of the same inputs into the weights and the optimizer; return its steps ([]: none there).
-
-    Raises:
-        GroundTuneError: the checkpoint is of these inputs and does not fit the model.
-    """
+def load_checkpoint(folder: Path, inputs: Mapping[str, str]) -> Saved | None:
+    """Return the checkpoint of the same inputs, or None where there is none."""
     try:
         raw = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return []
+        return None
     if raw.get("inputs") != dict(inputs):
-        return []
+        return None
     history = [StepMetrics(**item) for item in raw["history"]]
-    tensors = load_file(folder / "state.safetensors")
-    try:
-        with torch.no_grad():
-            for name, parameter in weights.items():
-                parameter.copy_(tensors[f"weight.{name}"])
-                optimizer.state[parameter] = {
-                    "step": torch.tensor(float(len(history))),
-                    "exp_avg": tensors[f"exp_avg.{name}"].to(parameter.device),
-                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(parameter.device),
-                }
-    except (KeyError, RuntimeError) as error:
-        raise GroundTuneError(
-            f"{folder}: does not fit this model ({error}); remove the folder and train again"
-        ) from error
-    return history
+    return Saved(history, load_file(folder / "state.safetensors"))
+
+
+def load_together(folder: Path, inputs: Mapping[str, str], world: World) -> Saved | None:
+    """Return in every process what process 0 finds; the others may be on machines without its disk."""
+    saved = load_checkpoint(folder, inputs) if world.is_main else None
+    if world.size == 1:
+        return saved
+    told = {
+        "history": [asdict(item) for item in saved.history],
+        "shapes": {name: list(tensor.shape) for name, tensor in saved.tensors.items()},
+    } if saved else None  # fmt: skip
+    told = json.loads(world.shared_text(json.dumps(told)))
+    if told is None:
+        return None
+    tensors = world.shared_tensors(saved.tensors if saved else {}, told["shapes"])
+    return Saved([StepMetrics(**item) for item in told["history"]], tensors)

@@ -6,7 +6,7 @@ The only file that imports peft for training. Knows nothing of schedules or file
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,10 @@ class AdaptedModel:
             self.use_checkpointing()
         self.decoder: Any = model.get_decoder()
         self.head: nn.Linear = model.get_output_embeddings()
+        # From states that predict a label, and the labels, to the summed loss; ZeRO-3 puts a module in its place.
+        self.head_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._head_loss
+        # The trained matrices by name, each whole; ZeRO-3 puts them together first.
+        self.whole_weights: Callable[[], Mapping[str, torch.Tensor]] = self.parameters
         self.peft.train()
 
     def use_checkpointing(self) -> None:
@@ -76,6 +80,10 @@ class AdaptedModel:
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the trainable matrices by name, in a fixed order."""
         return {name: weight for name, weight in self.peft.named_parameters() if weight.requires_grad}
+
+    def save(self, folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
+        """Write the adapter in PEFT's format; `weights` are its matrices by name, each whole."""
+        self.peft.save_pretrained(str(folder), safe_serialization=True, state_dict=dict(weights))
 
     def trunk(self, pack: Pack) -> torch.Tensor:
         """Return what the frozen lower layers make of a pack: (1, P, D), without gradient."""
@@ -94,7 +102,10 @@ class AdaptedModel:
         """
         with self._only_layers(slice(self.num_trunk_layers, None), keep_norm=True):
             hidden = self._decode(pack, inputs_embeds=trunk)
-        return answer_loss(hidden[0].index_select(0, pack.predicting), self.head.weight, pack.labels)
+        return self.head_loss(hidden[0].index_select(0, pack.predicting), pack.labels)
+
+    def _head_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return answer_loss(states, self.head.weight, labels)
 
     def _decode(self, pack: Pack, **inputs: torch.Tensor) -> torch.Tensor:
         apart: dict[str, Any]

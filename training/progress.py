@@ -23,8 +23,6 @@ from rich.progress import (
 
 from training.checkpoint import StepMetrics
 
-_PLAIN_EVERY_STEPS = 10
-
 
 @contextmanager
 def counted(title: str) -> Iterator[Callable[[int, int], None]]:
@@ -45,11 +43,12 @@ def counted(title: str) -> Iterator[Callable[[int, int], None]]:
 class TrainingProgress:
     """Writes every step to `metrics_path` (a resumed run's earlier steps too) and shows the bar.
 
-    Where stderr is no terminal, a line every ten steps takes the bar's place.
+    Where stderr is no terminal, a line every `plain_every_steps` steps takes the bar's place.
     """
 
-    def __init__(self, metrics_path: Path) -> None:
+    def __init__(self, metrics_path: Path, *, plain_every_steps: int = 10) -> None:
         self._path = metrics_path
+        self._plain_every_steps = plain_every_steps
         self._beside = metrics_path.with_name(f".{metrics_path.name}.partial")
         self._console = Console(stderr=True)
         self._bar = Progress(
@@ -80,7 +79,7 @@ class TrainingProgress:
         if self._task is None:
             self._task = self._bar.add_task("training", total=num_steps, loss=0.0, rate=0.0)
         self._bar.update(self._task, completed=metrics.step, loss=metrics.loss, rate=metrics.tokens_per_s)
-        if self._bar.disable and (metrics.step % _PLAIN_EVERY_STEPS == 0 or metrics.step == num_steps):
+        if self._bar.disable and (metrics.step % self._plain_every_steps == 0 or metrics.step == num_steps):
             self._console.print(
                 f"training: step {metrics.step}/{num_steps}, loss {metrics.loss:.3f}, {metrics.tokens_per_s:.0f} tok/s",
                 highlight=False,
