@@ -60,6 +60,8 @@ def _import_deepspeed(config: TrainSection) -> Any:
         os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed
 
+    # On a CPU it would compile an exchange of its own when the group is made; gloo does without a compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
 
 
