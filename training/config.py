@@ -12,6 +12,31 @@ from data.conversations import QuestionStyle
 Positive = Annotated[int, Field(ge=1)]
 
 
+class EvaluationSection(Section):
+    """Judging the adapter on held-out rows while it is trained.
+
+    It needs the dataset's held-out rows (`data prepare --validation 0.1`) and is left out where there are none.
+    """
+
+    source: Literal["validation", "paraphrases"] = "validation"
+    """`validation`: the rows that a split kept back. `paraphrases`: held-out wordings of rows that are trained on,
+    which is what `rag eval` and the quickstart judge by, too: a run stopped by them is no longer judged fairly."""
+    rows: Annotated[int, Field(ge=0)] = 32
+    """Held-out conversations at most, spread over the file; 0 turns evaluation off."""
+    every_epochs: Annotated[float, Field(gt=0)] = 0.5
+    """Evaluate whenever so much of an epoch has passed, and after the last step."""
+    every_steps: Positive | None = None
+    """Evaluate every so many optimizer steps instead."""
+    generate: Annotated[int, Field(ge=0)] = 0
+    """Held-out questions answered greedily at each evaluation; their ROUGE-L is recorded."""
+    max_answer_tokens: Positive = 96
+    patience: Positive | None = None
+    """Stop after so many evaluations in a row without a lower loss, and keep the adapter of the lowest; None trains
+    to the end and keeps the last adapter."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """How much lower (nats a token) a loss has to be to count as lower for `patience`."""
+
+
 class TrainSection(Section):
     """LoRA fine-tuning of the base model on the prepared conversations.
 
@@ -63,6 +88,9 @@ class TrainSection(Section):
     """Fused kernels of liger-kernel for norms, rotary positions and the MLP; `auto`: on CUDA, if installed."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Compute activations twice rather than keep them; `auto`: if a full pack would not fit in free memory."""
+    evaluation: EvaluationSection = EvaluationSection()
+    tensorboard: bool = True
+    """Write TensorBoard event files to the run's tensorboard/."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 20.0
     seed: int = 17
 

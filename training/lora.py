@@ -73,6 +73,19 @@ class AdaptedModel:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self.is_checkpointing = True
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Compute without gradient and dropout inside the block, in the arithmetic of training."""
+        self.peft.eval()
+        try:
+            with (
+                torch.no_grad(),
+                torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.needs_autocast),
+            ):
+                yield
+        finally:
+            self.peft.train()
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the trainable matrices by name, in a fixed order."""
         return {name: weight for name, weight in self.peft.named_parameters() if weight.requires_grad}

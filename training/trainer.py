@@ -16,6 +16,7 @@ from training.config import TrainSection
 from training.lora import AdaptedModel
 from training.packing import Pack
 from training.schedule import PlannedStep, plan_steps
+from training.watch import Watch
 
 # What the trunk made of all packs is kept in memory up to this much; beyond it, it is computed again.
 _TRUNK_CACHE_BYTES = 2 << 30
@@ -29,6 +30,7 @@ def train(
     inputs: Mapping[str, str],
     on_step: Callable[[StepMetrics, int], None],
     clock: Callable[[], float] = time.monotonic,
+    watch: Watch | None = None,
 ) -> list[StepMetrics]:
     """Train the model's adapter in place and return the metrics of every step, resumed ones too.
 
@@ -37,16 +39,22 @@ def train(
 
     Args:
         on_step: called with each finished step's metrics and the number of steps in all.
+        watch: evaluates, may end training early, and then has the best adapter's weights kept.
     """
+    watch = watch or Watch(config.evaluation)
     weights = model.parameters()
     optimizer = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
     steps = plan_steps([pack.num_tokens for pack in packs], config)
-    history = load_checkpoint(checkpoint_folder, inputs, weights, optimizer)
+    watch.plan([step.epoch for step in steps])
+    history = load_checkpoint(checkpoint_folder, inputs, weights, optimizer, watch)
     for done in history:
         on_step(done, len(steps))
+        watch.replay(done.step)
     trunks = _TrunkCache(model)
     saved_at = clock()
     for number in range(len(history), len(steps)):
+        if watch.stops:
+            break
         started = clock()
         torch.manual_seed(config.seed * 1_000_003 + number)
         chosen = [packs[place] for place in steps[number].packs]
@@ -73,9 +81,16 @@ def train(
         )
         history.append(metrics)
         on_step(metrics, len(steps))
-        if clock() - saved_at >= config.checkpoint_every_s or number + 1 == len(steps):
-            save_checkpoint(checkpoint_folder, inputs, weights, optimizer, history)
+        watch.after_step(number + 1, metrics.epoch, weights, model, trunks.get)
+        is_finished = watch.stops or number + 1 == len(steps)
+        if clock() - saved_at >= config.checkpoint_every_s or is_finished:
+            settings = config.model_dump(mode="json")
+            save_checkpoint(
+                checkpoint_folder, inputs, weights, optimizer, history, watch,
+                settings=settings, is_finished=is_finished,
+            )  # fmt: skip
             saved_at = clock()
+    watch.keep_best(weights)
     return history
 
 
