@@ -1,4 +1,4 @@
-"""What a killed training run goes on from: adapter weights, optimizer moments, and the steps done.
+"""What a killed training run goes on from: adapter weights, optimizer moments, the steps and evaluations done.
 
 safetensors and JSON, never a pickle. A checkpoint belongs to the digest of its inputs; another run's is ignored.
 """
@@ -9,11 +9,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from data.artefacts import folder_beside, write_json
+from data.artefacts import folder_beside, recover_folder, write_json
+from training.watch import Watch
 from training.world import World
 
 
@@ -32,9 +34,10 @@ class StepMetrics:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint: the steps done, and weights and moments as `training.updates` names them."""
+    """A checkpoint: the steps and evaluations done, and weights and moments as `training.updates` names them."""
 
     history: list[StepMetrics]
+    evaluations: list[dict[str, Any]]
     tensors: Mapping[str, torch.Tensor]
 
 
@@ -43,27 +46,39 @@ def save_checkpoint(
     inputs: Mapping[str, str],
     tensors: Mapping[str, torch.Tensor],
     history: list[StepMetrics],
+    watch: Watch,
+    *,
+    settings: Mapping[str, Any],
+    is_finished: bool,
 ) -> None:
-    """Replace the checkpoint in `folder` by the state after `len(history)` steps."""
+    """Replace the checkpoint in `folder` by the state after `len(history)` steps.
+
+    `settings` is what a later run of other inputs is told this one was made with (training.resumption).
+    """
     with folder_beside(folder) as beside:
+        tensors = {**tensors, **watch.tensors()}
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, beside / "state.safetensors"
         )
         write_json(
-            beside / "state.json", {"inputs": dict(inputs), "history": [asdict(item) for item in history]}
+            beside / "state.json",
+            {
+                "inputs": dict(inputs),
+                "settings": dict(settings),
+                "is_finished": is_finished,
+                "history": [asdict(item) for item in history],
+                "evaluations": [asdict(item) for item in watch.points],
+            },
         )
 
 
 def load_checkpoint(folder: Path, inputs: Mapping[str, str]) -> Saved | None:
     """Return the checkpoint of the same inputs, or None where there is none."""
-    try:
-        raw = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if raw.get("inputs") != dict(inputs):
+    raw = read_state(folder)
+    if raw is None or raw.get("inputs") != dict(inputs):
         return None
     history = [StepMetrics(**item) for item in raw["history"]]
-    return Saved(history, load_file(folder / "state.safetensors"))
+    return Saved(history, raw.get("evaluations", []), load_file(folder / "state.safetensors"))
 
 
 def load_together(folder: Path, inputs: Mapping[str, str], world: World) -> Saved | None:
@@ -71,12 +86,23 @@ def load_together(folder: Path, inputs: Mapping[str, str], world: World) -> Save
     saved = load_checkpoint(folder, inputs) if world.is_main else None
     if world.size == 1:
         return saved
-    told = {
-        "history": [asdict(item) for item in saved.history],
-        "shapes": {name: list(tensor.shape) for name, tensor in saved.tensors.items()},
-    } if saved else None  # fmt: skip
+    told = None
+    if saved:
+        shapes = {name: list(tensor.shape) for name, tensor in saved.tensors.items()}
+        told = [[asdict(item) for item in saved.history], saved.evaluations, shapes]
     told = json.loads(world.shared_text(json.dumps(told)))
     if told is None:
         return None
-    tensors = world.shared_tensors(saved.tensors if saved else {}, told["shapes"])
-    return Saved([StepMetrics(**item) for item in told["history"]], tensors)
+    history, evaluations, shapes = told
+    tensors = world.shared_tensors(saved.tensors if saved else {}, shapes)
+    return Saved([StepMetrics(**item) for item in history], evaluations, tensors)
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """Return what the checkpoint says of itself, or None where there is none."""
+    recover_folder(folder)
+    try:
+        raw = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return raw if isinstance(raw, dict) else None

@@ -76,9 +76,12 @@ def run(
         return
     save_config(place, raw)
     facts = dict(manifest.facts)
+    held_out = f", held-out loss {facts['held_out_loss']:.3f}" if "held_out_loss" in facts else ""
+    kept = f", kept step {facts['kept_step']}" if "stopped_early" in facts else ""
     _report(
         {"adapter": str(place.adapter), **facts},
-        f"adapter {_state(fresh)}: {place.adapter} ({facts['num_steps']} steps, final loss {facts['final_loss']:.3f})",
+        f"adapter {_state(fresh)}: {place.adapter} ({facts['num_steps']} steps, final loss {facts['final_loss']:.3f}"
+        f"{held_out}{kept})",
         as_json,
     )
 

@@ -56,6 +56,31 @@ class DistributedSection(Section):
         return self.world_size > 1 or self.zero_stage > 0
 
 
+class EvaluationSection(Section):
+    """Judging the adapter on held-out rows while it is trained.
+
+    It needs the dataset's held-out rows (`data prepare --validation 0.1`) and is left out where there are none.
+    """
+
+    source: Literal["validation", "paraphrases"] = "validation"
+    """`validation`: the rows that a split kept back. `paraphrases`: held-out wordings of rows that are trained on,
+    which is what `rag eval` and the quickstart judge by, too: a run stopped by them is no longer judged fairly."""
+    rows: Annotated[int, Field(ge=0)] = 32
+    """Held-out conversations at most, spread over the file; 0 turns evaluation off."""
+    every_epochs: Annotated[float, Field(gt=0)] = 0.5
+    """Evaluate whenever so much of an epoch has passed, and after the last step."""
+    every_steps: Positive | None = None
+    """Evaluate every so many optimizer steps instead."""
+    generate: Annotated[int, Field(ge=0)] = 0
+    """Held-out questions answered greedily at each evaluation; their ROUGE-L is recorded."""
+    max_answer_tokens: Positive = 96
+    patience: Positive | None = None
+    """Stop after so many evaluations in a row without a lower loss, and keep the adapter of the lowest; None trains
+    to the end and keeps the last adapter."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """How much lower (nats a token) a loss has to be to count as lower for `patience`."""
+
+
 class TrainSection(Section):
     """LoRA fine-tuning of the base model on the prepared conversations.
 
@@ -109,6 +134,9 @@ class TrainSection(Section):
     """Compute activations twice rather than keep them; `auto`: if a full pack would not fit in free memory."""
     distributed: DistributedSection = DistributedSection()
     """Several processes, GPUs or nodes, and DeepSpeed ZeRO."""
+    evaluation: EvaluationSection = EvaluationSection()
+    tensorboard: bool = True
+    """Write TensorBoard event files to the run's tensorboard/."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 20.0
     seed: int = 17
 
@@ -116,6 +144,10 @@ class TrainSection(Section):
     def _fits_together(self) -> TrainSection:
         if self.quantization and self.distributed.zero_stage == 3:
             raise ValueError("quantization: nf4 cannot be shared out by zero_stage: 3; use 2, or bfloat16")
+        if self.evaluation.generate and self.distributed.zero_stage == 3:
+            raise ValueError(
+                "evaluation.generate needs the whole model in one process; set it to 0 with zero_stage: 3"
+            )
         return self
 
 

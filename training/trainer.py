@@ -19,6 +19,7 @@ from training.packing import Pack
 from training.schedule import plan_steps
 from training.shares import Shares
 from training.updates import StateError, make_updates
+from training.watch import Watch
 from training.world import ALONE, World
 
 # What the trunk made of all packs is kept in memory up to this much; beyond it, it is computed again.
@@ -33,6 +34,7 @@ def train(
     inputs: Mapping[str, str],
     on_step: Callable[[StepMetrics, int], None],
     clock: Callable[[], float] = time.monotonic,
+    watch: Watch | None = None,
     world: World = ALONE,
 ) -> list[StepMetrics]:
     """Train the model's adapter in place and return the metrics of every step, resumed ones too.
@@ -43,13 +45,20 @@ def train(
     Args:
         world: the processes that share the packs of each step; all of them call this, and one writes.
         on_step: called with each finished step's metrics and the number of steps in all.
+        watch: evaluates, may end training early, and then has the best adapter's weights kept.
     """
+    watch = watch or Watch(config.evaluation)
     steps = plan_steps([pack.num_tokens for pack in packs], config)
+    watch.plan([step.epoch for step in steps])
     saved = load_together(checkpoint_folder, inputs, world)
     history = saved.history if saved else []
+    if saved:
+        watch.restore(saved.evaluations, saved.tensors)
     for done in history:
         on_step(done, len(steps))
-    trunks = _TrunkCache(model)
+        watch.replay(done.step)
+    # Under ZeRO-3 the layers below are in no process whole: they run where and when the others do.
+    trunks = _TrunkCache(model, is_whole=config.distributed.zero_stage < 3)
     tensors = saved.tensors if saved else None
     try:
         updates = make_updates(model, config, world, trunks.get, packs[0], tensors, len(history))
@@ -60,6 +69,8 @@ def train(
     shares = Shares(world)
     saved_at = clock()
     for number in range(len(history), len(steps)):
+        if watch.stops:
+            break
         started = clock()
         chosen = [packs[place] for place in steps[number].packs]
         passes, num_labels = shares.of(chosen), sum(len(pack.labels) for pack in chosen)
@@ -89,12 +100,25 @@ def train(
         )
         history.append(metrics)
         on_step(metrics, len(steps))
-        if world.decided(clock() - saved_at >= config.checkpoint_every_s or number + 1 == len(steps)):
+        if watch.is_due(number + 1):
+            watch.after_step(number + 1, metrics.epoch, updates.weights(), model, trunks.get)
+        is_finished = watch.stops or number + 1 == len(steps)
+        if world.decided(clock() - saved_at >= config.checkpoint_every_s or is_finished):
             state = updates.state()
             if world.is_main:
-                save_checkpoint(checkpoint_folder, inputs, state, history)
+                settings = config.model_dump(mode="json")
+                save_checkpoint(
+                    checkpoint_folder,
+                    inputs,
+                    state,
+                    history,
+                    watch,
+                    settings=settings,
+                    is_finished=is_finished,
+                )
             saved_at = clock()
-    model.whole_weights = updates.weights
+    model.whole_weights = updates.weights()
+    watch.keep_best(model.whole_weights)
     return history
 
 
@@ -106,13 +130,16 @@ def _seed(config: TrainSection, number: int, world: World) -> None:
 class _TrunkCache:
     """Remembers what the frozen lower layers make of each pack."""
 
-    def __init__(self, model: AdaptedModel) -> None:
+    def __init__(self, model: AdaptedModel, *, is_whole: bool) -> None:
         self._model = model
+        self._is_whole = is_whole
         self._kept: dict[int, torch.Tensor] = {}
         self._size_bytes = 0
 
-    def get(self, key: Pack, pack: Pack) -> torch.Tensor:
-        """Return the trunk's output of `pack`, which is `key` on the model's device."""
+    def get(self, key: Pack, pack: Pack) -> torch.Tensor | None:
+        """Return the trunk's output of `pack`, which is `key` on the model's device; None: it has to be computed."""
+        if not self._is_whole:
+            return None
         kept = self._kept.get(id(key))
         if kept is not None:
             return kept

@@ -20,8 +20,8 @@ from training.shares import Share
 from training.world import World
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-# What the frozen lower layers make of (a pack, the same pack on the model's device).
-Trunk = Callable[[Pack, Pack], torch.Tensor]
+# What the frozen lower layers make of (a pack, the same pack on the model's device); None: they have to run.
+Trunk = Callable[[Pack, Pack], torch.Tensor | None]
 
 
 class StateError(ValueError):

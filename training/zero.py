@@ -86,7 +86,7 @@ class _PackLoss(nn.Module):
         self._adapted = adapted
 
     def forward(self, pack: Pack, trunk: torch.Tensor | None) -> torch.Tensor:
-        return self._adapted.loss(pack, self._adapted.trunk(pack) if trunk is None else trunk)
+        return self._adapted.run_here(pack, trunk)
 
 
 class ZeroUpdates:
@@ -110,8 +110,7 @@ class ZeroUpdates:
         self._model = model
         self._world = world
         self._is_whole = config.distributed.zero_stage < 3
-        # In stage 3 all processes run the same layers at the same time, so none keeps what others have to compute.
-        self._trunk = trunk if self._is_whole else None
+        self._trunk = trunk
         self._weights = model.parameters()
         head_loss = _HeadLoss(model.head)
         if not self._is_whole:
@@ -123,6 +122,8 @@ class ZeroUpdates:
             model_parameters=list(self._weights.values()),
             config=_settings(config),
         )[0]
+        if not self._is_whole:
+            model.run = self._engine
         if saved is not None:
             self._restore(saved, num_steps, sample)
 
@@ -150,7 +151,7 @@ class ZeroUpdates:
         for number, share in enumerate(shares):
             engine.set_gradient_accumulation_boundary(number + 1 == len(shares))
             pack = share.pack.to(model.device)
-            loss = engine(pack, self._trunk(share.pack, pack) if self._trunk else None)
+            loss = engine(pack, self._trunk(share.pack, pack))
             # DeepSpeed takes the mean over processes; what counts is the mean over all labels.
             loss = loss * (0.0 if share.is_idle else self._world.size / num_labels)
             engine.backward(loss, scale_wrt_gas=False)
