@@ -36,18 +36,11 @@ class LogitDistance:
 
 
 class Arm:
-    """A loaded model folder, with an adapter run on top of it where one is given."""
+    """A model that answers; one that is being trained answers in the state that it is in."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype, device: str, adapter: Path | None = None) -> None:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-        )
-        if adapter is not None:
-            with warnings.catch_warnings():
-                # peft 0.21 asks transformers 5 by a name that the latter has renamed; nothing a user could do.
-                warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
-                model = PeftModel.from_pretrained(model, str(adapter))
-        self._model = model.to(device).eval()
+    def __init__(self, model: Any, device: torch.device | str) -> None:
+        """Take a causal language model that lies on `device` and is in evaluation mode."""
+        self._model = model
         self._device = device
         ends = model.generation_config.eos_token_id
         # A folder's own generation config may hold a repetition penalty, which greedy decoding would follow.
@@ -58,8 +51,22 @@ class Arm:
         }
         make: Any = GenerationConfig  # its constructor has no types
         model.generation_config = make(**self._settings)
+
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype, device: str, adapter: Path | None = None) -> Arm:
+        """Load a model folder, with an adapter run on top of it where one is given."""
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+        )
+        if adapter is not None:
+            with warnings.catch_warnings():
+                # peft 0.21 asks transformers 5 by a name that the latter has renamed; nothing a user could do.
+                warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+                model = PeftModel.from_pretrained(model, str(adapter))
+        arm = cls(model.to(device).eval(), device)
         if adapter is not None:
             model.base_model.model.generation_config = model.generation_config
+        return arm
 
     @torch.inference_mode()
     def answer(self, prompt: Prompt, max_tokens: int) -> Greedy:
