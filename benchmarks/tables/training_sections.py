@@ -1,0 +1,98 @@
+"""What results about training say: its speed beside other trainers, and what a sweep found. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.tables.shape import Result, Section, table
+
+_NAMES = {"plain": "transformers' Trainer + PEFT in float32", "xtuner": "XTuner"}
+
+
+def _train_lines(result: Result) -> list[tuple[str, str]]:
+    arms, rows = result["arms"], result["rows"]
+    others = [
+        f"{_NAMES[name]} {arms[name]['useful_tokens_per_s']:.0f} ({result['times_faster'][name]:.1f} times)"
+        for name in _NAMES
+        if name in arms
+    ]
+    losses = ", ".join(
+        f"{_NAMES.get(name, 'GroundTune')} {arm['held_out_loss']['paraphrases']:.2f}"
+        for name, arm in arms.items()
+        if name in ("groundtune", *_NAMES)
+    )
+    return [
+        (
+            f"training on {rows['trained']} rows, {arms['groundtune']['num_steps']} steps, useful tokens a second",
+            f"{arms['groundtune']['useful_tokens_per_s']:.0f}; {'; '.join(others)}; loss on paraphrased questions: "
+            f"{losses}",
+        )
+    ]
+
+
+def _train_body(result: Result) -> str:
+    sets = list(result["untrained_held_out_loss"])
+    rows = [
+        (
+            name,
+            f"{arm['useful_tokens_per_s']:.1f}",
+            "" if name == "groundtune" else f"{result['times_faster'][name]:.2f}",
+            arm["num_steps"],
+            f"{arm['train_s']:.0f} / {arm['wall_s']:.0f}",
+            f"{arm['peak_rss_bytes'] / 1e9:.1f}",
+            f"{arm['final_training_loss']:.3f}",
+            *(f"{arm['held_out_loss'][kind]:.3f}" for kind in sets),
+        )
+        for name, arm in result["arms"].items()
+    ]
+    untrained = result["untrained_held_out_loss"]
+    rows.append(("(untrained)", *[""] * 6, *(f"{untrained[kind]:.3f}" for kind in sets)))
+    head = (
+        *(
+            "arm",
+            "useful tokens/s",
+            "the default is faster by",
+            "steps",
+            "seconds: steps / command",
+            "peak GB",
+        ),
+        "training loss, last 6 steps",
+        *(f"loss, {kind}" for kind in sets),
+    )
+    described = "\n".join(f"- `{name}`: {arm['what']}." for name, arm in result["arms"].items())
+    given = result["rows"]
+    return "\n\n".join(
+        [
+            f"{given['base']} on {given['trained']} rows of {given['workbook']}, {given['epochs']} epochs, the same "
+            f"steps and {given['useful_tokens']:,} tokens of rows (padding, and a system prompt that is shared, not "
+            "counted or counted once a row: in every arm alike). Learning rate, schedule, rank, alpha, target modules "
+            "and labels (the answer and its end of turn) are equal. Held-out losses are a label, by one script for "
+            "all adapters.",
+            described,
+            table(head, rows),
+            "The default's held-out loss less the other's, with its 95% interval over rows, and the range of the "
+            "default's loss over three seeds:",
+            table(
+                ("arm", "rows", "difference", "interval", "range over seeds"),
+                list(_differences(result["loss_differences"])),
+            ),
+        ]
+    )
+
+
+def _differences(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    return [
+        (
+            name,
+            kind,
+            f"{item['difference']:+.3f}",
+            f"[{item['interval'][0]:+.3f}, {item['interval'][1]:+.3f}]",
+            f"{item['seed_range']:.3f}",
+        )
+        for name, by_rows in found.items()
+        for kind, item in by_rows.items()
+    ]
+
+
+TRAINING_SECTIONS = (Section("train", "Training", _train_lines, _train_body),)
