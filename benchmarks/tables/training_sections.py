@@ -95,4 +95,42 @@ def _differences(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]
     ]
 
 
-TRAINING_SECTIONS = (Section("train", "Training", _train_lines, _train_body),)
+def _sweep_lines(result: Result) -> list[tuple[str, str]]:
+    default = next(trial for trial in result["trials"] if trial["is_default"])
+    state = (
+        f"best {result['best']['rouge_l']:.1f}, default {default['rouge_l']:.1f}"
+        if result["beats_default"]
+        else f"none beat the default's {default['rouge_l']:.1f}"
+    )
+    return [
+        (
+            f"`train sweep`, {result['minutes']:g} minutes, {len(result['trials'])} trials: held-out ROUGE-L",
+            f"{state} (ended after {result['wall_s'] / 60:.1f} minutes)",
+        )
+    ]
+
+
+def _sweep_body(result: Result) -> str:
+    fixed = ("trial", "is_default", "state", "rouge_l", "seconds")
+    keys = [key for key in result["trials"][0] if key not in fixed]
+    rows = [
+        (
+            f"{trial['trial']}{' (default)' if trial['is_default'] else ''}",
+            *(f"{value:.3g}" if isinstance(value := trial[key], float) else value for key in keys),
+            trial["state"],
+            "" if trial["rouge_l"] is None else f"{trial['rouge_l']:.2f}",
+            "" if trial["seconds"] is None else f"{trial['seconds']:.0f}",
+        )
+        for trial in result["trials"]
+    ]
+    return (
+        f"{result['base']} on {result['workbook']}: {result['verdict']}. A trial that is pruned or is running when "
+        "the minutes end has no figure. All trials answer the same questions, so the best figure flatters itself.\n\n"
+        + table(("trial", *keys, "state", "ROUGE-L", "seconds"), rows)
+    )
+
+
+TRAINING_SECTIONS = (
+    Section("train", "Training", _train_lines, _train_body),
+    Section("sweep", "The sweep", _sweep_lines, _sweep_body),
+)
