@@ -7,6 +7,7 @@ import typer
 from benchmarks.gateway import cli as gateway_cli
 from benchmarks.load import cli as load_cli
 from benchmarks.tables import cli as tables_cli
+from benchmarks.train import cli as train_cli
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed: load on a server, and the parts alone.")
 
@@ -20,3 +21,4 @@ app.command()(load_cli.load)
 app.command()(load_cli.compare)
 app.command()(gateway_cli.gateway)
 app.command()(tables_cli.tables)
+app.command()(train_cli.train)

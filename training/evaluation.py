@@ -69,7 +69,9 @@ class Evaluator:
     def _rouge_l(self, model: AdaptedModel) -> float:
         arm = Arm(model.model, model.device)
         scored = score_answers(
-            self._questions, self._tokenizer, lambda prompt: arm.answer(prompt, self._max_answer_tokens).ids
+            self._questions,
+            self._tokenizer,
+            lambda prompts: arm.answer_together(prompts, self._max_answer_tokens),
         )
         return round(sum(item.rouge_l for item in scored) / len(self._questions), 2)
 

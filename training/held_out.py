@@ -69,16 +69,17 @@ def spread(found: Sequence[Any], count: int) -> list[Any]:
 def score_answers(
     conversations: Sequence[Conversation],
     tokenizer: Any,
-    answer: Callable[[Prompt], Sequence[int]],
+    answer: Callable[[Sequence[Prompt]], Sequence[Sequence[int]]],
 ) -> Iterator[ScoredAnswer]:
-    """Have each question answered and compare with the row's answer.
+    """Have the questions answered, all in one batch, and compare with the rows' answers.
 
     Args:
-        answer: from a prompt to the ids of what is said after it.
+        answer: from prompts to the ids of what is said after each.
     """
-    for conversation in conversations:
-        turns = tuple(messages(conversation)[:-1])
-        ids = answer(Prompt(turns, encode(tokenizer, render(tokenizer, turns))))
+    turns = [tuple(messages(conversation)[:-1]) for conversation in conversations]
+    prompts = [Prompt(turn, encode(tokenizer, render(tokenizer, turn))) for turn in turns]
+    said = answer(prompts) if prompts else ()
+    for conversation, ids in zip(conversations, said, strict=True):
         text = tokenizer.decode(list(ids), skip_special_tokens=True)
         yield ScoredAnswer(conversation.input, text, rouge_l(text, conversation.output))
 

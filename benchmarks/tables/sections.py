@@ -7,6 +7,7 @@ from collections.abc import Callable
 from benchmarks.tables.gpu_sections import GPU_SECTIONS
 from benchmarks.tables.service_sections import SERVICE_SECTIONS
 from benchmarks.tables.shape import Result, Section, percent, table
+from benchmarks.tables.training_sections import TRAINING_SECTIONS
 
 
 def _times(result: Result) -> int:
@@ -210,6 +211,7 @@ SECTIONS = (
         _workbook_lines,
         _against("groundtune", "seed", "`groundtune data convert`", "the seed's script"),
     ),
+    *TRAINING_SECTIONS,
     Section(
         "merge",
         "Merging",

@@ -85,6 +85,24 @@ class Arm:
         return Greedy(tuple(ids), tuple(float(top[0] - top[1]) for top in tops))
 
     @torch.inference_mode()
+    def answer_together(self, prompts: Sequence[Prompt], max_tokens: int) -> list[tuple[int, ...]]:
+        """Generate at most `max_tokens` for all prompts in one batch: many times faster than one by one.
+
+        The last bits of the arithmetic are not those of `answer`, so it is for judging answers, not arithmetic.
+        """
+        width = max(len(prompt.ids) for prompt in prompts)
+        pad = self._settings["pad_token_id"]
+        ids = [[pad] * (width - len(prompt.ids)) + list(prompt.ids) for prompt in prompts]
+        mask = [[0] * (width - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts]
+        make: Any = GenerationConfig
+        out = self._model.generate(
+            input_ids=torch.tensor(ids, device=self._device),
+            attention_mask=torch.tensor(mask, device=self._device),
+            generation_config=make(**self._settings, max_new_tokens=max_tokens),
+        )
+        return [tuple(row) for row in out[:, width:].tolist()]
+
+    @torch.inference_mode()
     def logits(self, prompt: Prompt, answer: Sequence[int]) -> torch.Tensor:
         """Return the logits (T, V), on the CPU and in the model's dtype, that predict each token of `answer`."""
         given = torch.tensor([[*prompt.ids, *answer[:-1]]], device=self._device)
