@@ -32,6 +32,12 @@ def compare(
     url: Annotated[
         str | None, typer.Option(help="The run's API; default: its running server, else one is started.")
     ] = None,
+    rows: Annotated[
+        str,
+        typer.Option(
+            help="Ask about rows that training has not seen (unseen), that it has (trained), or all."
+        ),
+    ] = "all",
     limit: Annotated[int, typer.Option(min=0, help="Draw so many answerable questions; 0: all.")] = 200,
     unanswerable: Annotated[int, typer.Option(min=0, help="Draw so many unanswerable ones; 0: all.")] = 0,
     measure: Annotated[str, typer.Option(help="The measure that the verdicts are about.")] = "rouge_l",
@@ -64,7 +70,14 @@ def compare(
     from benchmarks.compare.asking import AskSettings
     from benchmarks.compare.flow import Plan, identities
     from benchmarks.compare.flow import compare as compare_arms
-    from benchmarks.compare.questions import choose, questions_of_file, run_questions
+    from benchmarks.compare.questions import (
+        ROW_CHOICES,
+        about_rows,
+        choose,
+        questions_of_file,
+        run_questions,
+        where_from,
+    )
     from benchmarks.compare.report import print_report, write_files
     from benchmarks.measures.prices import read_prices
     from benchmarks.measures.scores import BY_NAME
@@ -74,14 +87,18 @@ def compare(
     if measure not in BY_NAME or BY_NAME[measure].higher_is_better is None:
         known = [item.name for item in BY_NAME.values() if item.higher_is_better is not None]
         raise UsageError(f"--measure {measure!r}: choose one of {', '.join(known)}")
+    about = next((choice for choice in ROW_CHOICES if choice == rows), None)
+    if about is None:
+        raise UsageError(f"--rows {rows!r}: choose one of {', '.join(ROW_CHOICES)}")
     workspace = open_workspace()
     run = workspace.run(name)
     chosen = parse_arms(arms.split(","))
     if questions is None:
         answerable, others = run_questions(run.dataset)
     else:
-        rows = read_records(run.dataset / "rows.jsonl", Row) if run.dataset.is_dir() else []
-        answerable, others = questions_of_file(questions, rows)
+        known = read_records(run.dataset / "rows.jsonl", Row) if run.dataset.is_dir() else []
+        answerable, others = questions_of_file(questions, known)
+    answerable = about_rows(answerable, run.dataset, about)
     asked = choose(answerable, limit, seed) + choose(others, unanswerable, seed)
     if not asked:
         raise InputError(f"{questions or run.dataset}: no question to ask")
@@ -98,6 +115,8 @@ def compare(
             embedding=_embedding(embedding, name),
             folder=folder,
             seed=seed,
+            rows=about,
+            note=where_from(run.dataset) if questions is None else "",
             command=shlex.join(["groundtune", *sys.argv[1:]]),
         )
     )

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.compare.arms import Arm
 from benchmarks.compare.asking import AskSettings, ask_arms
 from benchmarks.compare.journal import Journal
-from benchmarks.compare.questions import Question
+from benchmarks.compare.questions import Question, RowChoice
 from benchmarks.compare.report import Compared, build_report
 from benchmarks.compare.server import run_server
 from benchmarks.measures.likeness import similarities
@@ -41,6 +41,8 @@ class Plan:
         embedding: Folder of the model for the similarity of meaning; None leaves it out.
         folder: Gets the journal.
         seed: With which the questions were drawn.
+        rows: Which rows the questions are about, as `about_rows` takes it.
+        note: What a reader must know of the questions; "" for nothing.
         command: As the user typed it.
     """
 
@@ -54,6 +56,8 @@ class Plan:
     embedding: Path | None
     folder: Path
     seed: int
+    rows: RowChoice
+    note: str
     command: str
 
 
@@ -78,6 +82,8 @@ def compare(plan: Plan) -> dict[str, Any]:
     scores = _scores(plan, answers)
     settings = {
         "run": plan.run.name,
+        "rows": plan.rows,
+        "note": plan.note,
         "max_tokens": plan.ask.max_tokens,
         "concurrency": plan.ask.concurrency,
         "seed": plan.seed,

@@ -120,6 +120,8 @@ def print_report(report: Mapping[str, Any]) -> None:
         cells = [format_interval(of_arm[measure["name"]], measure) for of_arm in report["summary"].values()]
         grid.add_row(heading(measure, report), *(escape(cell) for cell in cells))
     console.print(grid)
+    if report["settings"].get("note"):
+        console.print(escape(report["settings"]["note"]), style="dim", highlight=False)
     for sentence in report["verdicts"]:
         console.print(f"• {escape(sentence)}", highlight=False)
 
