@@ -77,10 +77,10 @@ def load(
         raise UsageError("give either --concurrency (closed loop) or --rate (open loop)")
     parse_address(url)
     if concurrency is not None:
-        at_once = [int(number) for number in _numbers(concurrency, "--concurrency", whole=True)]
+        at_once = [int(number) for number in numbers(concurrency, "--concurrency", whole=True)]
         levels = [Level(requests or max(30, 10 * number), concurrency=number) for number in at_once]
     else:
-        rates = _numbers(rate or "", "--rate")
+        rates = numbers(rate or "", "--rate")
         # A ramp's mean rate is half of that at its end.
         share = 0.5 if kind == "ramp" else 1.0
         levels = [
@@ -101,7 +101,7 @@ def load(
         seed=seed,
     )
     counter = TokenCounter(tokenizer) if tokenizer else None
-    asked = _read_questions(questions or workspace.run(name).dataset / "paraphrases.jsonl")
+    asked = read_questions(questions or workspace.run(name).dataset / "paraphrases.jsonl")
     report = run_load(plan, asked, counter)
     folder = out or workspace.root / "bench" / "load"
     write_files(report, folder)
@@ -140,14 +140,19 @@ def compare(
         raise typer.Exit(1)
 
 
-def _numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
+def numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
+    """Return the numbers of a text like 1,4,16.
+
+    Raises:
+        UsageError: it is none such, or one is not above 0.
+    """
     try:
-        numbers = [float(int(part)) if whole else float(part) for part in text.split(",")]
+        found = [float(int(part)) if whole else float(part) for part in text.split(",")]
     except ValueError:
-        numbers = []
-    if not numbers or min(numbers) <= 0:
+        found = []
+    if not found or min(found) <= 0:
         raise UsageError(f"{option} {text!r}: expected numbers above 0, separated by commas, as in 1,4,16")
-    return numbers
+    return found
 
 
 def _limits(texts: Sequence[str]) -> dict[str, float]:
@@ -175,7 +180,7 @@ def _extra(body: str) -> dict[str, object]:
     return extra
 
 
-def _read_questions(path: Path) -> list[str]:
+def read_questions(path: Path) -> list[str]:
     """Return the `question` of every line.
 
     Raises:
