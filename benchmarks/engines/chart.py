@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from data.charts import new_figure, save_figure
 
-_PANELS = (
+_PANELS: tuple[tuple[str, Callable[[Mapping[str, Any]], float]], ...] = (
     ("Output tokens a second", lambda level: level["output_tokens_per_s"]),
     ("Time to first token, p50 (ms)", lambda level: level["ttft_ms"]["p50"]),
     ("Time per output token, p50 (ms)", lambda level: level["tpot_ms"]["p50"]),
