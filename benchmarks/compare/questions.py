@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from benchmarks.measures.scores import Wanted
 from data.errors import InputError
@@ -17,6 +17,7 @@ from data.records import HeldOutQuestion, Row, read_records
 
 _EXPECTED = '{"question": ...} with "row_id": ..., "row": ..., "answer": ... or "unanswerable": true'
 
+Drawn = TypeVar("Drawn")
 RowChoice = Literal["all", "unseen", "trained"]
 ROW_CHOICES: tuple[RowChoice, ...] = get_args(RowChoice)
 
@@ -114,7 +115,7 @@ def about_rows(questions: Sequence[Question], dataset: Path, rows: RowChoice) ->
     return left
 
 
-def choose(questions: Sequence[Question], limit: int, seed: int) -> list[Question]:
+def choose(questions: Sequence[Drawn], limit: int, seed: int) -> list[Drawn]:
     """Return `limit` of the questions, drawn with `seed`, in their order; 0 or too many: all."""
     if limit == 0 or limit >= len(questions):
         return list(questions)

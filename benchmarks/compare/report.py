@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.arms import Arm
+from benchmarks.compare.judge import judge_sentences
 from benchmarks.compare.marks import marked
 from benchmarks.compare.questions import Question
+from benchmarks.compare.stale import probe_sentence
 from benchmarks.compare.verdicts import Pair, Table, compare_all, sentences, summarise
 from benchmarks.machine import describe_machine
 from benchmarks.measures.scores import MEASURES, Given, Measure, is_refusal
@@ -23,7 +25,10 @@ _PACKAGES = ("torch", "transformers", "sentence-transformers", "chromadb", "sacr
 
 @dataclass(frozen=True)
 class Compared:
-    """Everything that a report is made of; answers and scores by arm, in the order of the questions."""
+    """Everything that a report is made of; answers and scores by arm, in the order of the questions.
+
+    `probe` and `judged` are the records of benchmarks.compare.stale and .judge; None where they were left out.
+    """
 
     arms: Sequence[Arm]
     questions: Sequence[Question]
@@ -32,6 +37,8 @@ class Compared:
     main: Measure
     settings: Mapping[str, Any]
     command: str
+    probe: Mapping[str, Any] | None = None
+    judged: Mapping[str, Any] | None = None
 
 
 def build_report(compared: Compared) -> dict[str, Any]:
@@ -51,7 +58,13 @@ def build_report(compared: Compared) -> dict[str, Any]:
         "measures": [asdict(measure) for measure in MEASURES],
         "num_answerable": len(questions) - num_unanswerable,
         "num_unanswerable": num_unanswerable,
-        "verdicts": sentences(compared.scores, pairs, main, num_unanswerable),
+        "verdicts": [
+            *sentences(compared.scores, pairs, main, num_unanswerable),
+            *(judge_sentences(compared.judged) if compared.judged else ()),
+            *([probe_sentence(compared.probe)] if compared.probe else ()),
+        ],
+        "judge": compared.judged,
+        "stale": compared.probe,
         "summary": {
             arm: {name: asdict(interval) if interval else None for name, interval in of_arm.items()}
             for arm, of_arm in summarise(compared.scores).items()
@@ -119,7 +132,8 @@ def print_report(report: Mapping[str, Any]) -> None:
     for measure in shown:
         cells = [format_interval(of_arm[measure["name"]], measure) for of_arm in report["summary"].values()]
         grid.add_row(heading(measure, report), *(escape(cell) for cell in cells))
-    console.print(grid)
+    if shown:
+        console.print(grid)
     if report["settings"].get("note"):
         console.print(escape(report["settings"]["note"]), style="dim", highlight=False)
     for sentence in report["verdicts"]:
