@@ -85,7 +85,7 @@ def judge_record(
     readable = [vote for vote in votes if vote is not None]
     num_places = len({case.place for case in found})
     return {
-        "model": judge.label,
+        "model": judge.model,
         "is_an_arm": judge.model in {arm.model for arm in arms},
         "num_questions": num_places,
         "num_unreadable": len(votes) - len(readable),
@@ -115,12 +115,20 @@ def judge_sentences(record: Mapping[str, Any]) -> list[str]:
     """Say what the judge found and what that is worth."""
     told = []
     for pair in record["pairs"]:
-        told.append(
-            f"Judge {record['model']}: {pair['first']} over {pair['second']} on {pair['first_wins']} questions, "
-            f"the other way round on {pair['second_wins']}, undecided on {pair['undecided']} "
-            f"(sign test p = {pair['p']:.2g}"
-            + (f"; {pair['better']} is better)." if pair["better"] else "; no winner beyond chance).")
-        )
+        if pair["better"] is not None:
+            worse = pair["second"] if pair["better"] == pair["first"] else pair["first"]
+            wins = sorted((pair["first_wins"], pair["second_wins"]))
+            told.append(
+                f"{record['model']} prefers {pair['better']} to {worse} on {wins[1]} questions, {worse} on {wins[0]}, "
+                f"and is undecided on {pair['undecided']} (sign test p = {pair['p']:.2g})."
+            )
+    level = [
+        f"{pair['first']} and {pair['second']} ({pair['first_wins']} to {pair['second_wins']})"
+        for pair in record["pairs"]
+        if pair["better"] is None
+    ]
+    if level:
+        told.append(f"{record['model']} does not prefer one beyond chance between {', '.join(level)}.")
     same = record["same_in_both_orders"]
     worth = []
     if same is not None:
@@ -129,7 +137,7 @@ def judge_sentences(record: Mapping[str, Any]) -> list[str]:
         worth.append(f"prefers what ROUGE-L prefers in {_with_interval(agreed)} of those it decides")
     if worth:
         own = " It is one of the arms." if record["is_an_arm"] else ""
-        told.append(f"The judge's worth: {' and '.join(worth)}.{own}")
+        told.append(f"What it is worth: {' and '.join(worth)}.{own}")
     return told
 
 

@@ -13,7 +13,7 @@ from benchmarks.compare.judge import judge_sentences
 from benchmarks.compare.marks import marked
 from benchmarks.compare.questions import Question
 from benchmarks.compare.stale import probe_sentence
-from benchmarks.compare.verdicts import Pair, Table, compare_all, sentences, summarise
+from benchmarks.compare.verdicts import Pair, Table, compare_all, findings, summarise
 from benchmarks.machine import describe_machine
 from benchmarks.measures.scores import MEASURES, Given, Measure, is_refusal
 from benchmarks.significance import CONFIDENCE, NUM_RESAMPLES
@@ -47,6 +47,11 @@ def build_report(compared: Compared) -> dict[str, Any]:
     categories = [question.category for question in questions]
     pairs = compare_all(compared.scores, categories, main)
     num_unanswerable = sum(not question.wanted.is_answerable for question in questions)
+    found = findings(compared.scores, pairs, main, num_unanswerable)
+    if compared.judged is not None:
+        found["judge"] = judge_sentences(compared.judged)
+    if compared.probe is not None:
+        found["stale"] = [probe_sentence(compared.probe)]
     return {
         "kind": KIND,
         "command": compared.command,
@@ -58,11 +63,8 @@ def build_report(compared: Compared) -> dict[str, Any]:
         "measures": [asdict(measure) for measure in MEASURES],
         "num_answerable": len(questions) - num_unanswerable,
         "num_unanswerable": num_unanswerable,
-        "verdicts": [
-            *sentences(compared.scores, pairs, main, num_unanswerable),
-            *(judge_sentences(compared.judged) if compared.judged else ()),
-            *([probe_sentence(compared.probe)] if compared.probe else ()),
-        ],
+        "findings": found,
+        "verdicts": [sentence for of_one in found.values() for sentence in of_one],
         "judge": compared.judged,
         "stale": compared.probe,
         "summary": {

@@ -46,7 +46,7 @@ def test_a_judge_that_knows() -> None:
     assert record["same_in_both_orders"]["mean"] == 100  # type: ignore[index]
     assert record["agreement"]["rouge_l"]["mean"] == 100  # type: ignore[index]
     told = " ".join(judge_sentences(record))
-    assert "good over bad on 20 questions, the other way round on 0" in told
+    assert "j prefers good to bad on 20 questions, bad on 0" in told
     assert "prefers what ROUGE-L prefers in 100% [100, 100]" in told
 
 
@@ -56,7 +56,7 @@ def test_a_judge_that_takes_whatever_stands_first_decides_nothing() -> None:
     assert (pair["first_wins"], pair["second_wins"], pair["undecided"], pair["better"]) == (0, 0, 20, None)
     assert record["same_in_both_orders"]["mean"] == 0  # type: ignore[index]
     assert record["agreement"] == {}
-    assert "no winner beyond chance" in judge_sentences(record)[0]
+    assert "does not prefer one beyond chance between good and bad (0 to 0)" in judge_sentences(record)[0]
 
 
 def test_a_judge_against_the_measures_is_seen() -> None:
