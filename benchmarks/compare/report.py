@@ -20,6 +20,8 @@ from benchmarks.significance import CONFIDENCE, NUM_RESAMPLES
 from data.artefacts import write_json, write_text
 
 KIND = "groundtune compare"
+# One answer costs too little to be read.
+_COST_OF = 1000
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "chromadb", "sacrebleu", "openai")
 
 
@@ -155,7 +157,7 @@ def heading(measure: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     """Return a measure's heading with its unit."""
     unit = {"points": "", "%": " (%)", "tokens": "", "s": " (s)"}.get(measure["unit"])
     if unit is None:
-        unit = f" ({report['settings']['currency']})"
+        unit = f" ({report['settings']['currency']} for {_COST_OF:,})"
     return f"{measure['label']}{unit}"
 
 
@@ -163,8 +165,9 @@ def format_interval(interval: Mapping[str, Any] | None, measure: Mapping[str, An
     """Return `mean [low, high]`, or a dash."""
     if interval is None:
         return "–"
-    digits = {"points": 1, "%": 1, "tokens": 0, "s": 2}.get(measure["unit"], 6)
-    mean, low, high = (interval[end] for end in ("mean", "low", "high"))
+    digits = {"points": 1, "%": 1, "tokens": 0, "s": 2}.get(measure["unit"], 3)
+    scale = _COST_OF if measure["unit"] == "cost" else 1
+    mean, low, high = (scale * interval[end] for end in ("mean", "low", "high"))
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 

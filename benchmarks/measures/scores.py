@@ -73,7 +73,7 @@ MEASURES = (
     Measure(
         "completion_tokens", "answer tokens", "tokens", higher_is_better=None, about="as the server counts"
     ),
-    Measure("cost", "cost", "cost", higher_is_better=False, about="of one answer, by the table of prices"),
+    Measure("cost", "cost", "cost", higher_is_better=False, about="of the answers, by the table of prices"),
 )
 BY_NAME: Mapping[str, Measure] = {measure.name: measure for measure in MEASURES}
 
