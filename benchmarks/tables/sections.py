@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.tables.gpu_sections import GPU_SECTIONS
+from benchmarks.tables.load_sections import LOAD_SECTIONS
 from benchmarks.tables.service_sections import SERVICE_SECTIONS
 from benchmarks.tables.shape import Result, Section, percent, table
 
@@ -201,6 +202,7 @@ SECTIONS = (
     ),
     Section("retrieval", "Searching", _search_lines, _search_body),
     *SERVICE_SECTIONS,
+    *LOAD_SECTIONS,
     *GPU_SECTIONS,
     Section("embedding", "Embedding", _embedding_lines, _embedding_body),
     Section("reindex", "Re-indexing", _reindex_lines, _reindex_body),

@@ -1,6 +1,6 @@
 """Takes docs/' pictures of a comparison's report, at the widths of a desk and of a phone.
 
-    python -m tests.benchmarks.compare_pictures docs/reports/sample/compare.html docs
+python -m tests.benchmarks.compare_pictures docs/reports/sample/compare.html docs
 """
 
 from __future__ import annotations
