@@ -29,7 +29,8 @@ def engines(
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest answer.")] = 64,
     vllm: Annotated[Path | None, typer.Option(help="vLLM's program, where it is not on the PATH.")] = None,
     questions: Annotated[
-        Path | None, typer.Option(help="JSON Lines with `question`; default: the run's held-out ones.")
+        Path | None,
+        typer.Option(help="JSON Lines with `question`, or a workbook; default: the run's held-out ones."),
     ] = None,
     name: NameOption = "quickstart",
     config: ConfigOption = None,
@@ -44,7 +45,8 @@ def engines(
     from benchmarks.engines.chart import draw_engines
     from benchmarks.engines.flow import EnginesPlan, run_engines
     from benchmarks.engines.found import Wanted, find_engines
-    from benchmarks.load.cli import numbers, read_questions
+    from benchmarks.load.cli import numbers
+    from benchmarks.load.prompts import read_questions
     from data.artefacts import write_json
     from data.config import section, settle_config
     from data.models.config import ModelsConfig
