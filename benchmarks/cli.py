@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from benchmarks.engines import cli as engines_cli
 from benchmarks.gateway import cli as gateway_cli
 from benchmarks.load import cli as load_cli
 from benchmarks.tables import cli as tables_cli
@@ -19,6 +20,7 @@ def root() -> None:
 
 app.command()(load_cli.load)
 app.command()(load_cli.compare)
+app.command()(engines_cli.engines)
 app.command()(gateway_cli.gateway)
 app.command()(tables_cli.tables)
 app.command()(train_cli.train)
