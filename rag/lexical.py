@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Row
+from rag.ranking import highest
 from rag.stages import Query, Ranked
 from rag.terms import terms
 
@@ -149,8 +150,7 @@ class LexicalStage:
         scores = self.scores(query.text)
         if query.part is not None:
             scores[~query.part.mask] = 0
-        best = np.argsort(-scores, kind="stable")[:depth]
-        return [Ranked(self._row_ids[place], float(scores[place])) for place in best if scores[place] > 0]
+        return [Ranked(self._row_ids[place], float(scores[place])) for place in highest(scores, depth)]
 
     def scores(self, text: str) -> NDArray[np.float32]:
         """Return every row's BM25 score, (number of rows,); 0 where it shares no term with `text`."""
