@@ -6,6 +6,7 @@ import typer
 
 from benchmarks.gateway import cli as gateway_cli
 from benchmarks.load import cli as load_cli
+from benchmarks.retrieval import cli as retrieval_cli
 from benchmarks.tables import cli as tables_cli
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed: load on a server, and the parts alone.")
@@ -19,4 +20,5 @@ def root() -> None:
 app.command()(load_cli.load)
 app.command()(load_cli.compare)
 app.command()(gateway_cli.gateway)
+app.command()(retrieval_cli.retrieval)
 app.command()(tables_cli.tables)
