@@ -7,6 +7,7 @@ import typer
 from benchmarks.engines import cli as engines_cli
 from benchmarks.gateway import cli as gateway_cli
 from benchmarks.load import cli as load_cli
+from benchmarks.retrieval import cli as retrieval_cli
 from benchmarks.tables import cli as tables_cli
 from benchmarks.train import cli as train_cli
 
@@ -22,5 +23,6 @@ app.command()(load_cli.load)
 app.command()(load_cli.compare)
 app.command()(engines_cli.engines)
 app.command()(gateway_cli.gateway)
+app.command()(retrieval_cli.retrieval)
 app.command()(tables_cli.tables)
 app.command()(train_cli.train)

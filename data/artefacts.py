@@ -45,6 +45,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def link_folder(source: Path, folder: Path) -> None:
+    """Make `folder` hold the files of `source` without copying them, where the file system has hard links.
+
+    For files that are never written again: both folders show a change.
+    """
+    shutil.copytree(source, folder, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`, of the same suffix, for a library that writes files by itself.
