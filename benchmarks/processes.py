@@ -26,7 +26,8 @@ def run_measured(
     """
     print(f"{title} ...", file=sys.stderr, flush=True)
     started = time.perf_counter()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **(more_environment or {})}
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths, **(more_environment or {})}
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     pid = os.posix_spawn(command[0], list(command), environment, file_actions=quiet)
     _, status, usage = os.wait4(pid, 0)
