@@ -72,6 +72,12 @@ def train_adapter(run: Run, base_folder: Path, config: TrainSection) -> tuple[Ma
     if is_current(run.adapter, "adapter", inputs):
         manifest = read_manifest(run.adapter)
         assert manifest is not None
+        if config.evaluation.generate and "held_out_rouge_l" not in manifest.facts:
+            print(
+                f"note: {run.adapter} is up to date and was trained without train.evaluation.generate; to train it "
+                f"again with evaluation, remove it and {run.checkpoints / 'adapter'}",
+                file=sys.stderr,
+            )
         return manifest, False
     # Weights, activations of one pack, and the adapter's float32 weights with two moments.
     require_memory(int(weights_bytes(base_folder) * 1.5) + (1 << 30), f"training on {base_folder.name}")

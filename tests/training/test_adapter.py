@@ -1,6 +1,7 @@
-"""The training and merging steps on a tiny random model: skipping, bits of the merge.
+"""The training and merging steps on a tiny random model: skipping, and the bits of the merge.
 
-What kill -9 leaves is tests/integration/test_killed_runs.py."""
+What kill -9 leaves is tests/integration/test_killed_runs.py.
+"""
 
 from __future__ import annotations
 

@@ -94,7 +94,9 @@ def test_the_loss_is_that_of_each_row_alone_by_tokens(tmp_path: Path, base: Path
     assert found.eval_rouge_l is None
 
 
-def test_evaluation_changes_nothing_of_training_and_is_told_of(tmp_path: Path, base: Path) -> None:
+def test_evaluation_changes_nothing_of_training_and_is_told_of(
+    tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(tmp_path)
     for name in ("without", "with"):
         other = Workspace(tmp_path / "var").run(name)
@@ -102,8 +104,10 @@ def test_evaluation_changes_nothing_of_training_and_is_told_of(tmp_path: Path, b
         (other.folder / "dataset").symlink_to(run.dataset)
     without, judged = (Workspace(tmp_path / "var").run(name) for name in ("without", "with"))
     dropout = {"lora_dropout": 0.2}
-    train_adapter(without, base, settings(**dropout, evaluation={"rows": 0}, tensorboard=False))
     evaluation = {"every_epochs": 1, "generate": 2, "max_answer_tokens": 5}
+    train_adapter(without, base, settings(**dropout, evaluation={"rows": 0}, tensorboard=False))
+    assert not train_adapter(without, base, settings(**dropout, evaluation=evaluation))[1], "trained again"
+    assert "trained without train.evaluation.generate" in capsys.readouterr().err
     manifest, _ = train_adapter(judged, base, settings(**dropout, evaluation=evaluation))
     one, two = (load_file(each.adapter / "adapter_model.safetensors") for each in (without, judged))
     assert all(torch.equal(one[name], two[name]) for name in one)
