@@ -80,11 +80,9 @@ class Bench:
             raise RuntimeError(f"{step} of {run.name}: status {code}; see {run.folder / f'{step}.log'}")
         return time.monotonic() - started
 
-    def kill_training(self, num_steps: int, step_s: float) -> None:
-        """Start training and kill it at a random moment after a random step that it has not done yet."""
+    def kill_training(self, target: int, step_s: float) -> None:
+        """Start training and kill it at a random moment of the step after step `target`."""
         begun_at = time.time()
-        done = len(self.killed_lines(0.0))
-        target = self.random.randint(done + 1, max(done + 1, num_steps - 1))
         delay_s = self.random.uniform(0, step_s)
         process = self.start("run", self.killed)
         if self._kill(process, lambda: len(self.killed_lines(begun_at)) >= target, delay_s):
@@ -186,8 +184,8 @@ def run(bench: Bench) -> dict[str, Any]:
     lines = (bench.alone.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rates = [json.loads(line) for line in lines if '"loss"' in line]
     step_s = sum(item["num_tokens"] / item["tokens_per_s"] for item in rates) / len(rates)
-    for _ in range(NUM_KILLS):
-        bench.kill_training(len(steps), step_s)
+    for target in sorted(bench.random.sample(range(1, len(steps)), NUM_KILLS)):
+        bench.kill_training(target, step_s)
     bench.finish("run", bench.killed)
     bench.kill_merge(bench.merge_window())
     bench.finish("merge", bench.killed)
