@@ -77,7 +77,14 @@ def train_adapter(run: Run, base_folder: Path, config: TrainSection) -> tuple[Ma
     if is_launched():
         return _train_in_group(run, base_folder, config, inputs)
     if is_current(run.adapter, "adapter", inputs):
-        return _written(run), False
+        manifest = _written(run)
+        if config.evaluation.generate and "held_out_rouge_l" not in manifest.facts:
+            print(
+                f"note: {run.adapter} is up to date and was trained without train.evaluation.generate; to train it "
+                f"again with evaluation, remove it and {run.checkpoints / 'adapter'}",
+                file=sys.stderr,
+            )
+        return manifest, False
     if config.distributed.needs_launch:
         require_deepspeed(config)
         facts = train_in_processes(run, base_folder, config)

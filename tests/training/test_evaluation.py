@@ -26,6 +26,10 @@ from training.evaluation import load_evaluator
 from training.examples import encode
 from training.held_out import held_out_conversations, spread
 from training.lora import AdaptedModel
+from training.packing import pack_examples
+from training.parity.generation import Arm
+from training.parity.prompts import Prompt, render
+from training.parity.prompts import encode as encode_prompt
 
 ROWS = [["高血压", "饮食", f"第{n}个问题是什么", f"这是第{n}个答案。" + "好" * (n % 5)] for n in range(12)]
 
@@ -94,7 +98,33 @@ def test_the_loss_is_that_of_each_row_alone_by_tokens(tmp_path: Path, base: Path
     assert found.eval_rouge_l is None
 
 
-def test_evaluation_changes_nothing_of_training_and_is_told_of(tmp_path: Path, base: Path) -> None:
+def test_answers_do_not_depend_on_how_rows_are_kept_apart(tmp_path: Path, base: Path) -> None:
+    """Against a plain model without cache; afterwards the model still trains."""
+    run = make_run(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    turns = tuple(messages(held_out_conversations(run.dataset, "validation", 1)[0])[:-1])
+    prompt = Prompt(turns, encode_prompt(tokenizer, render(tokenizer, turns)))
+    said = []
+    for attention in ("mask", "varlen"):
+        config = settings(dtype="float32", attention=attention, gradient_checkpointing=True)
+        model = AdaptedModel(base, config)
+        with model.evaluating():
+            said.append(Arm(model.model, model.device).answer(prompt, 8).ids)
+            ids = torch.tensor([[*prompt.ids, *said[-1]]])
+            greedy = model.model(input_ids=ids, use_cache=False).logits[0].argmax(-1)
+        assert greedy[len(prompt.ids) - 1 : -1].tolist() == list(said[-1])
+        (pack,) = pack_examples(
+            [encode(row, tokenizer, 700) for row in held_out_conversations(run.dataset, "validation", 1)],
+            700, 1, share_prefix=False,
+        )  # fmt: skip
+        model.loss(pack, model.trunk(pack)).backward()  # type: ignore[no-untyped-call]
+        assert all(weight.grad is not None for weight in model.parameters().values())
+    assert said[0] == said[1]
+
+
+def test_evaluation_changes_nothing_of_training_and_is_told_of(
+    tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(tmp_path)
     for name in ("without", "with"):
         other = Workspace(tmp_path / "var").run(name)
@@ -102,8 +132,10 @@ def test_evaluation_changes_nothing_of_training_and_is_told_of(tmp_path: Path, b
         (other.folder / "dataset").symlink_to(run.dataset)
     without, judged = (Workspace(tmp_path / "var").run(name) for name in ("without", "with"))
     dropout = {"lora_dropout": 0.2}
-    train_adapter(without, base, settings(**dropout, evaluation={"rows": 0}, tensorboard=False))
     evaluation = {"every_epochs": 1, "generate": 2, "max_answer_tokens": 5}
+    train_adapter(without, base, settings(**dropout, evaluation={"rows": 0}, tensorboard=False))
+    assert not train_adapter(without, base, settings(**dropout, evaluation=evaluation))[1], "trained again"
+    assert "trained without train.evaluation.generate" in capsys.readouterr().err
     manifest, _ = train_adapter(judged, base, settings(**dropout, evaluation=evaluation))
     one, two = (load_file(each.adapter / "adapter_model.safetensors") for each in (without, judged))
     assert all(torch.equal(one[name], two[name]) for name in one)
