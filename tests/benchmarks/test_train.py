@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from benchmarks.cli import app
 from benchmarks.train import held_out, plain
 from benchmarks.train.arms import OURS, PLAIN, xtuner_steps
 from benchmarks.train.figures import held_out_losses, loss_differences, ratios, speeds
 from benchmarks.train.rows import PARAPHRASES, UNSEEN, choose_rows
 from data.artefacts import write_text
 from data.conversations import Conversation, render
-from data.errors import GroundTuneError, InputError
+from data.errors import GroundTuneError, InputError, UsageError
+from tests.serving.tiny_model import write_tiny_model
 from tests.training.shapes import write_base
 
 ROWS = [Conversation(f"r{n}", "plain", "Be kind.", f"question {n}?", f"answer {n * n}.") for n in range(8)]
@@ -96,3 +100,21 @@ def test_the_plain_script_learns_the_tokens_that_held_out_loss_counts(tmp_path: 
     assert losses[held_out.BASE_ALONE]["rows"] == pytest.approx(steps[0]["loss"], abs=0.01)
     made = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
     assert all(tensor.any() for name, tensor in made.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "10"], r"--rows 10: must be a multiple of 4"),
+        (["--workbook", "no.xlsx"], r"--workbook 'no.xlsx': no such file"),
+        (["--xtuner", "nowhere"], r"no XTuner there; make it with `groundtune train env xtuner`"),
+        (["--only", "groundtuna"], r"--only 'groundtuna': no such arm; arms: 'groundtune', 'groundtune, all"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_trained(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "base")
+    result = CliRunner().invoke(app, ["train", "--base", str(tmp_path / "base"), *arguments])
+    assert isinstance(result.exception, UsageError)
+    assert re.search(message, str(result.exception))
