@@ -53,6 +53,14 @@ class Measured:
     num_requests: int = 0
     duration_s: float = 0.0
 
+    def add(self, other: Measured) -> None:
+        """Count another turn in."""
+        self.ttft_ms += other.ttft_ms
+        self.tpot_ms += other.tpot_ms
+        self.tokens += other.tokens
+        self.num_requests += other.num_requests
+        self.duration_s += other.duration_s
+
     def figures(self) -> dict[str, float]:
         """Return what the tools are compared by."""
         return {
@@ -127,10 +135,14 @@ def _measure(plan: Plan, target: Target, concurrency: int) -> dict[str, Any]:
     """Measure one server at one load by both tools."""
     measured = {name: Measured() for name in set(_TURNS)}
     bodies: dict[str, Any] = {}
+    turns: list[dict[str, Any]] = []
     for turn, name in enumerate(("groundtune", "guidellm", *_TURNS)):
-        into = measured[name] if turn >= len(measured) else Measured()
+        of_turn = Measured()
         print(f"{target.name}, {concurrency} at once: {name}", file=sys.stderr, flush=True)
-        bodies[name] = (_ours if name == "groundtune" else _theirs)(plan, target, concurrency, into)
+        bodies[name] = (_ours if name == "groundtune" else _theirs)(plan, target, concurrency, of_turn)
+        if turn >= len(measured):
+            measured[name].add(of_turn)
+            turns.append({"tool": name, **of_turn.figures()})
     if bodies["groundtune"] != bodies["guidellm"]:
         raise GroundTuneError(f"the tools did not ask the same: {json.dumps(bodies, ensure_ascii=False)}")
     ours, theirs = (measured[name].figures() for name in ("groundtune", "guidellm"))
@@ -139,6 +151,7 @@ def _measure(plan: Plan, target: Target, concurrency: int) -> dict[str, Any]:
         "concurrency": concurrency,
         "groundtune": ours,
         "guidellm": theirs,
+        "turns": turns,
         "difference": {
             name: round(ours[name] / theirs[name] - 1, 4)
             for name in ("requests_per_s", "output_tokens_per_s", "ttft_p50_ms", "tpot_p50_ms")
