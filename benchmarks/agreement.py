@@ -4,7 +4,8 @@
 
 Starts `transformers serve` once and GroundTune's gateway in front of it. Both tools put the same questions of the
 sample workbook to both, in turns (ours, theirs, theirs, ours), so that what else the machine does meets both alike;
-a first turn of each counts for nothing. Their bodies are compared field by field. TPOT is GuideLLM's inter-token
+a first turn of each counts for nothing. The engine has cores of its own: GuideLLM's several processes would take
+them from it, and the server that it measures would be a slower one than ours. Their bodies are compared field by field. TPOT is GuideLLM's inter-token
 latency: its own "time per output token" counts the first token's wait in. Result: benchmarks/results/agreement.json.
 """
 
@@ -32,7 +33,7 @@ from benchmarks.local_services import listening
 from benchmarks.machine import describe_machine
 from benchmarks.processes import ROOT
 from data.artefacts import write_json
-from data.errors import GroundTuneError
+from data.errors import GroundTuneError, UsageError
 from data.row_source import RowSource, read_rows
 from serving.engines.ports import free_ports
 from serving.engines.transformers_serve import TransformersSettings, transformers_engine
@@ -243,9 +244,16 @@ def _compared(body: dict[str, Any], questions: Sequence[str]) -> dict[str, Any]:
 def _servers(model: Path) -> Iterator[list[Target]]:
     """Yield the engine alone and the gateway in front of it."""
     ports = free_ports(2)
-    engine, command = transformers_engine("base", model, ports[0], TransformersSettings())
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise UsageError("two cores are needed: one for the engine, one for what puts load on it")
+    of_engine = set(cores[: len(cores) // 2])
+    os.sched_setaffinity(0, set(cores) - of_engine)
+    engine, command = transformers_engine(
+        "base", model, ports[0], TransformersSettings(threads=len(of_engine))
+    )
     argv = ["env", "-C", str(command.folder), *command.argv]
-    with listening(argv, ports[0], quiet=True, environment=command.environment):
+    with listening(argv, ports[0], cores=of_engine, quiet=True, environment=command.environment):
         direct = Target("transformers serve", engine.base_url, engine.model)
         external = f"serve.external.base={json.dumps({'url': engine.base_url, 'model': engine.model})}"
         options = ["--name", "agreement", "--port", str(ports[1]), "--set", external]
