@@ -5,7 +5,9 @@
 Starts `transformers serve` once and GroundTune's gateway in front of it. Both tools put the same questions of the
 sample workbook to both, in turns (ours, theirs, theirs, ours), so that what else the machine does meets both alike;
 a first turn of each counts for nothing. The engine has cores of its own: GuideLLM's several processes would take
-them from it, and the server that it measures would be a slower one than ours. Their bodies are compared field by field. TPOT is GuideLLM's inter-token
+them from it, and the server that it measures would be a slower one than ours.
+
+Their bodies are compared field by field. TPOT is GuideLLM's inter-token
 latency: its own "time per output token" counts the first token's wait in. Result: benchmarks/results/agreement.json.
 """
 
