@@ -4,7 +4,10 @@
 
 Starts `transformers serve` once and GroundTune's gateway in front of it. Both tools put the same questions of the
 sample workbook to both, in turns (ours, theirs, theirs, ours), so that what else the machine does meets both alike;
-a first turn of each counts for nothing. Their bodies are compared field by field. TPOT is GuideLLM's inter-token
+a first turn of each counts for nothing. The engine has cores of its own: GuideLLM's several processes would take
+them from it, and the server that it measures would be a slower one than ours.
+
+Their bodies are compared field by field. TPOT is GuideLLM's inter-token
 latency: its own "time per output token" counts the first token's wait in. Result: benchmarks/results/agreement.json.
 """
 
@@ -32,7 +35,7 @@ from benchmarks.local_services import listening
 from benchmarks.machine import describe_machine
 from benchmarks.processes import ROOT
 from data.artefacts import write_json
-from data.errors import GroundTuneError
+from data.errors import GroundTuneError, UsageError
 from data.row_source import RowSource, read_rows
 from serving.engines.ports import free_ports
 from serving.engines.transformers_serve import TransformersSettings, transformers_engine
@@ -52,6 +55,14 @@ class Measured:
     tokens: float = 0.0
     num_requests: int = 0
     duration_s: float = 0.0
+
+    def add(self, other: Measured) -> None:
+        """Count another turn in."""
+        self.ttft_ms += other.ttft_ms
+        self.tpot_ms += other.tpot_ms
+        self.tokens += other.tokens
+        self.num_requests += other.num_requests
+        self.duration_s += other.duration_s
 
     def figures(self) -> dict[str, float]:
         """Return what the tools are compared by."""
@@ -127,10 +138,14 @@ def _measure(plan: Plan, target: Target, concurrency: int) -> dict[str, Any]:
     """Measure one server at one load by both tools."""
     measured = {name: Measured() for name in set(_TURNS)}
     bodies: dict[str, Any] = {}
+    turns: list[dict[str, Any]] = []
     for turn, name in enumerate(("groundtune", "guidellm", *_TURNS)):
-        into = measured[name] if turn >= len(measured) else Measured()
+        of_turn = Measured()
         print(f"{target.name}, {concurrency} at once: {name}", file=sys.stderr, flush=True)
-        bodies[name] = (_ours if name == "groundtune" else _theirs)(plan, target, concurrency, into)
+        bodies[name] = (_ours if name == "groundtune" else _theirs)(plan, target, concurrency, of_turn)
+        if turn >= len(measured):
+            measured[name].add(of_turn)
+            turns.append({"tool": name, **of_turn.figures()})
     if bodies["groundtune"] != bodies["guidellm"]:
         raise GroundTuneError(f"the tools did not ask the same: {json.dumps(bodies, ensure_ascii=False)}")
     ours, theirs = (measured[name].figures() for name in ("groundtune", "guidellm"))
@@ -139,6 +154,7 @@ def _measure(plan: Plan, target: Target, concurrency: int) -> dict[str, Any]:
         "concurrency": concurrency,
         "groundtune": ours,
         "guidellm": theirs,
+        "turns": turns,
         "difference": {
             name: round(ours[name] / theirs[name] - 1, 4)
             for name in ("requests_per_s", "output_tokens_per_s", "ttft_p50_ms", "tpot_p50_ms")
@@ -230,9 +246,16 @@ def _compared(body: dict[str, Any], questions: Sequence[str]) -> dict[str, Any]:
 def _servers(model: Path) -> Iterator[list[Target]]:
     """Yield the engine alone and the gateway in front of it."""
     ports = free_ports(2)
-    engine, command = transformers_engine("base", model, ports[0], TransformersSettings())
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise UsageError("two cores are needed: one for the engine, one for what puts load on it")
+    of_engine = set(cores[: len(cores) // 2])
+    os.sched_setaffinity(0, set(cores) - of_engine)
+    engine, command = transformers_engine(
+        "base", model, ports[0], TransformersSettings(threads=len(of_engine))
+    )
     argv = ["env", "-C", str(command.folder), *command.argv]
-    with listening(argv, ports[0], quiet=True, environment=command.environment):
+    with listening(argv, ports[0], cores=of_engine, quiet=True, environment=command.environment):
         direct = Target("transformers serve", engine.base_url, engine.model)
         external = f"serve.external.base={json.dumps({'url': engine.base_url, 'model': engine.model})}"
         options = ["--name", "agreement", "--port", str(ports[1]), "--set", external]

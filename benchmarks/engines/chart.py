@@ -19,14 +19,18 @@ def draw_engines(result: Mapping[str, Any], path: Path) -> None:
     """Write the picture."""
     figure = new_figure(13, 4)
     for axes, (title, value) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
-        for name, found in result["engines"].items():
+        for number, (name, found) in enumerate(result["engines"].items()):
             levels = [level for level in found["levels"] if level["ttft_ms"] and level["tpot_ms"]]
             places = [level["concurrency"] for level in levels]
             values = [value(level) for level in levels]
             axes.plot(places, values, marker="o", label=f"{name} ({found['weights']})")
             for place, height in zip(places, values, strict=True):
                 axes.annotate(
-                    f"{height:,.0f}", (place, height), xytext=(0, 5), textcoords="offset points", fontsize=7
+                    f"{height:,.0f}",
+                    (place, height),
+                    xytext=(0, -11 if number % 2 else 5),
+                    textcoords="offset points",
+                    fontsize=7,
                 )
         axes.set(title=title, xlabel="requests at once")
         axes.set_xscale("log", base=2)

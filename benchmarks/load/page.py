@@ -20,12 +20,13 @@ _WIDTH, _HEIGHT = 360.0, 200.0
 
 @dataclass(frozen=True)
 class Point:
-    """A level in a chart: its place in pixels, its figure, and its level's name."""
+    """A level in a chart: its place in pixels, its figure, and its level's name, in full and as short as can be."""
 
     x: float
     y: float
     value: float
     label: str
+    short: str
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -85,6 +86,7 @@ def _chart(levels: Sequence[Mapping[str, Any]], name: str, title: str) -> dict[s
     known = [level for level in levels if level["figures"][name]]
     right = max(level["figures"]["requests_per_s"] for level in known) * 1.08 or 1.0
     top = max(level["figures"][name]["p99"] for level in known) * 1.08 or 1.0
+    unit = "requests at once" if known[0]["concurrency"] else "requests a second"
     lines = {
         part: [
             Point(
@@ -92,9 +94,10 @@ def _chart(levels: Sequence[Mapping[str, Any]], name: str, title: str) -> dict[s
                 _HEIGHT * (1 - level["figures"][name][part] / top),
                 level["figures"][name][part],
                 level["label"],
+                f"{level['concurrency'] or level['rate'] or level['label']}",
             )
             for level in known
         ]
         for part in _PARTS
     }
-    return {"title": title, "lines": lines, "right": right, "top": top}
+    return {"title": title, "unit": unit, "lines": lines, "right": right, "top": top}
