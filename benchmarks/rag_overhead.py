@@ -96,7 +96,7 @@ def _grounder(run: Run) -> Grounder:
 
 def _ask_all(url: str, grounder: Grounder, questions: Sequence[str]) -> list[dict[str, float]]:
     pairs: list[dict[str, float]] = []
-    with httpx.Client(base_url=f"{url}/v1", timeout=120, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
         for number, question in enumerate(questions):
             asked = [{"role": "user", "content": question}]
             grounding = grounder.ground(asked)
