@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=_NUM_QUESTIONS, help="answerable questions a report")
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--at-once", type=int, default=4, help="runs made beside one another")
+    parser.add_argument("--rows", type=int, help="only the first so many rows, for a rehearsal")
     parser.add_argument("--epochs", type=int, help="in place of each report's own, for a rehearsal")
     options = parser.parse_args(argv)
     if options.var:
@@ -129,17 +130,22 @@ def make(report: Report, options: argparse.Namespace, steps: Steps) -> None:
     }
     if report.workbook == "neike.xlsx":
         chosen["workbook.questions"] = str((options.kb / "neike_paraphrases.jsonl").resolve())
+    if options.rows:
+        chosen["workbook.rows"] = options.rows
     if options.epochs:
         chosen["train.epochs"] = options.epochs
 
     def step(name: str, *arguments: str, timeout_s: float = 180) -> Any:
         return steps.run(f"{report.name}: {name}", lambda: groundtune(arguments, timeout_s))
 
-    step("prepare", "data", "prepare", *here, *settings(chosen), timeout_s=90)
-    step("train", "train", "run", *here, timeout_s=240)
-    step("merge", "train", "merge", *here)
-    step("index", "rag", "index", *here)
-    steps.run(f"{report.name}: compare", lambda: compare(report, run, options))
+    done = (
+        step("prepare", "data", "prepare", *here, *settings(chosen), timeout_s=90)
+        and step("train", "train", "run", *here, timeout_s=240)
+        and step("merge", "train", "merge", *here)
+        and step("index", "rag", "index", *here)
+    )
+    if done:  # without one of them there is nothing to compare
+        steps.run(f"{report.name}: compare", lambda: compare(report, run, options))
 
 
 def compare(report: Report, run: Run, options: argparse.Namespace) -> dict[str, Any]:
