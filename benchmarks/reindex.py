@@ -1,10 +1,11 @@
 """Times `groundtune rag index` after one answer of 10,000 was edited, against making the index from nothing.
 
-    python -m benchmarks.reindex [--rows 10000] [--edits 5]
+    python -m benchmarks.reindex [--rows 10000] [--edits 5] [--part rebuild|edits|commands]
 
-Rows are made of the sample workbook's (benchmarks.retrieval says how) and embedded for real, by the default model
-and settings. `build_s` is inside a process that has the model loaded; `command_s` is the whole command, most of which
-is Python importing torch and loading the model. Writes benchmarks/results/reindex.json.
+Rows are made of the sample workbook's (benchmarks.retrieval.corpus says how) and embedded for real, all of them, by the
+default model and settings. `build_s` is what the step itself takes (rag.index.build_index), in a process that has the
+model loaded; `command_s` is the whole command, most of which is Python starting. A part may be run alone, after the
+ones before it; the last one writes benchmarks/results/reindex.json.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
-from benchmarks.retrieval import make_rows
+from benchmarks.retrieval.corpus import make_rows
+from data.artefacts import write_json
 from data.records import Row, revision_of, write_records
 from data.row_source import RowSource, read_rows
+from rag.index import row_text
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "reindex.json"
+PARTS = ("rebuild", "edits", "commands")
 SAMPLE = ROOT / "data" / "知识库内容.xlsx"
 
 
@@ -46,52 +50,107 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--edits", type=int, default=5)
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be repeated")
     parser.add_argument("--folder", type=Path, default=ROOT / "var" / "bench" / "reindex")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args(argv)
-    folder: Path = options.folder
-    shutil.rmtree(folder, ignore_errors=True)
-    rows = _rows(options.rows)
-    rows_file = folder / "runs" / "bench" / "dataset" / "rows.jsonl"
+    state_file = options.folder / "state.json"
+    parts = options.part or PARTS
+    if "rebuild" in parts:
+        shutil.rmtree(options.folder, ignore_errors=True)
+        options.folder.mkdir(parents=True)
+        write_json(state_file, {"num_rows": options.rows, "num_edits": 0})
+    state = json.loads(state_file.read_text(encoding="utf-8"))
+    measure = {"rebuild": _rebuild, "edits": _edits, "commands": _commands}
+    for part in parts:
+        state[part] = measure[part](state, options)
+        write_json(state_file, state)
+    if not set(PARTS) <= set(state):
+        return 0
+    edit_s = statistics.median(state["edits"])
+    result: dict[str, Any] = {
+        "what": "re-indexing after one edited answer, against indexing everything",
+        "command": f"python -m benchmarks.reindex --rows {state['num_rows']} --edits {options.edits}",
+        **describe_machine(("torch", "sentence-transformers", "chromadb")),
+        "num_rows": state["num_rows"],
+        "mean_characters": state["mean_characters"],
+        "rebuild": {"build_s": state["rebuild"]},
+        "one_edit": {
+            "build_s": edit_s,
+            "command_s": statistics.median(state["commands"]),
+            "builds_s": state["edits"],
+            "commands_s": state["commands"],
+        },
+        "times_faster": round(state["rebuild"] / edit_s),
+    }
+    write_json(options.out, result)
+    print(json.dumps(result, indent=2))
+    shutil.rmtree(options.folder)
+    return 0
+
+
+def _rebuild(state: dict[str, Any], options: argparse.Namespace) -> float:
+    rows = _rows(state["num_rows"])
+    state["mean_characters"] = round(statistics.mean(len(row_text(row)) for row in rows))
+    return _timed_builds([rows], options)[0]
+
+
+def _edits(state: dict[str, Any], options: argparse.Namespace) -> list[float]:
+    # The first build of a process makes numpy's and Chroma's threads, and is not counted.
+    before = state["num_edits"]
+    state["num_edits"] += options.edits + 1
+    rows = [_edited_rows(state["num_rows"], before + number) for number in range(1, options.edits + 2)]
+    return _timed_builds(rows, options)[1:]
+
+
+def _commands(state: dict[str, Any], options: argparse.Namespace) -> list[float]:
     command = [
         *(sys.executable, "-m", "serving.cli", "rag", "index", "--name", "bench"),
         *("--set", f"models.embedding={options.model.resolve()}"),
     ]
-
-    environment = {**os.environ, "GROUNDTUNE_VAR": str(folder.resolve())}
-
-    def by_command() -> float:
+    environment = {**os.environ, "GROUNDTUNE_VAR": str(options.folder.resolve())}
+    taken = []
+    for _ in range(options.edits):
+        state["num_edits"] += 1
+        write_records(_dataset(options) / "rows.jsonl", _edited_rows(state["num_rows"], state["num_edits"]))
         started = time.perf_counter()
         subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=sys.stderr)
-        return round(time.perf_counter() - started, 2)
+        taken.append(round(time.perf_counter() - started, 2))
+    return taken
 
-    inside = _inside(rows, rows_file.parent, options.model, folder / "index" / "bench", options.edits)
-    edit_s = statistics.median(inside["edits_s"])
-    rows = inside["rows"]
-    edit_command_s = []
-    for number in range(options.edits):
-        rows = edited(rows, 17 * number, f"第{number}次修改后的回答，请遵医嘱。")
-        write_records(rows_file, rows)
-        edit_command_s.append(by_command())
-    result: dict[str, Any] = {
-        "what": "re-indexing after one edited answer, against indexing everything",
-        "command": " ".join(["python -m benchmarks.reindex", *sys.argv[1:]]),
-        **describe_machine(("torch", "sentence-transformers", "chromadb")),
-        "num_rows": options.rows,
-        "rebuild": {"build_s": inside["rebuild_s"]},
-        "one_edit": {
-            "build_s": edit_s,
-            "command_s": statistics.median(edit_command_s),
-            "builds_s": inside["edits_s"],
-            "commands_s": edit_command_s,
-        },
-        "times_faster": round(inside["rebuild_s"] / edit_s),
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
-    shutil.rmtree(folder)
-    return 0
+
+def _edited_rows(count: int, num_edits: int) -> list[Row]:
+    rows = _rows(count)
+    for number in range(num_edits):
+        rows = edited(rows, 17 * number + 1, f"第{number}次修改后的回答，请遵医嘱。")
+    return rows
+
+
+def _dataset(options: argparse.Namespace) -> Path:
+    folder: Path = options.folder
+    return folder / "runs" / "bench" / "dataset"
+
+
+def _timed_builds(versions: Sequence[Sequence[Row]], options: argparse.Namespace) -> list[float]:
+    """Time the builds of these rows in this process, the model loaded once before."""
+    import torch
+
+    from rag.config import IndexSection
+    from rag.embedding import load_embeddings
+    from rag.index import build_index
+
+    embeddings = load_embeddings(options.model, num_threads=torch.get_num_threads())
+    embeddings.embed(["first"], "passage")
+    taken = []
+    for rows in versions:
+        write_records(_dataset(options) / "rows.jsonl", rows)
+        started = time.perf_counter()
+        build_index(
+            _dataset(options), options.model, options.folder / "index" / "bench", IndexSection(), embeddings
+        )
+        taken.append(round(time.perf_counter() - started, 3))
+    embeddings.close()
+    return taken
 
 
 def _rows(count: int) -> list[Row]:
@@ -103,32 +162,6 @@ def _rows(count: int) -> list[Row]:
         answer = f"{row.answer[: len(row.answer) * 2 // 3]}{other[len(other) // 2 :]}（{number}）"
         rows.append(dataclasses.replace(row, answer=answer, revision=revision_of(answer)))
     return rows
-
-
-def _inside(rows: list[Row], dataset: Path, model: Path, index: Path, num_edits: int) -> dict[str, Any]:
-    """Time the builds in this process, the model loaded once before."""
-    import torch
-
-    from rag.config import IndexSection
-    from rag.embedding import load_embeddings
-    from rag.index import build_index
-
-    embeddings = load_embeddings(model, num_threads=torch.get_num_threads())
-    embeddings.embed(["first"], "passage")
-
-    def timed() -> float:
-        write_records(dataset / "rows.jsonl", rows)
-        started = time.perf_counter()
-        build_index(dataset, model, index, IndexSection(), embeddings)
-        return round(time.perf_counter() - started, 3)
-
-    rebuild_s = timed()
-    edits_s = []
-    for number in range(num_edits):
-        rows = edited(rows, 17 * number + 1, f"第{number}次修改，请遵医嘱。")
-        edits_s.append(timed())
-    embeddings.close()
-    return {"rebuild_s": rebuild_s, "edits_s": edits_s, "rows": rows}
 
 
 if __name__ == "__main__":

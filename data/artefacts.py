@@ -45,6 +45,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def link_folder(source: Path, folder: Path) -> None:
+    """Make `folder` hold the files of `source` without copying them, where the file system has hard links.
+
+    For files that are never written again: both folders show a change.
+    """
+    shutil.copytree(source, folder, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`, of the same suffix, for a library that writes files by itself.
@@ -68,8 +83,8 @@ def folder_beside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.partial")
-    retired = path.with_name(f".{path.name}.retired")
-    _recover(path, retired)
+    retired = _retired(path)
+    recover_folder(path)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
@@ -83,10 +98,15 @@ def folder_beside(path: Path) -> Iterator[Path]:
     shutil.rmtree(retired, ignore_errors=True)
 
 
-def _recover(path: Path, retired: Path) -> None:
-    """Undo a replacement that was killed between its two renames."""
+def recover_folder(path: Path) -> None:
+    """Undo a replacement that was killed between its two renames; for a reader that is the folder's only user."""
+    retired = _retired(path)
     if retired.exists():
         if path.exists():
             shutil.rmtree(retired)
         else:
             retired.rename(path)
+
+
+def _retired(path: Path) -> Path:
+    return path.with_name(f".{path.name}.retired")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Row
+from rag.ranking import highest
 from rag.stages import Query, Ranked
 from rag.terms import terms
 
@@ -64,8 +65,7 @@ class CoverageStage:
         shares *= np.float32(length) / self._totals
         if query.part is not None:
             shares[~query.part.mask] = 0
-        best = np.argsort(-shares, kind="stable")[:depth]
-        return [Ranked(self._row_ids[place], float(shares[place])) for place in best if shares[place] > 0]
+        return [Ranked(self._row_ids[place], float(shares[place])) for place in highest(shares, depth)]
 
 
 def write_coverage(folder: Path, rows: Sequence[Row]) -> None:

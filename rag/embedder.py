@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -83,7 +83,7 @@ class CachedEmbedder:
             )
         return self._loaded.embed(texts, kind, lambda done: progress.update(task, completed=before + done))
 
-    def forget_others(self, texts: Sequence[str], kind: Literal["query", "passage"], at_most: int) -> None:
+    def forget_others(self, texts: Iterable[str], kind: Literal["query", "passage"], at_most: int) -> None:
         """Once the cache holds over `at_most` vectors, drop all but those of `texts`."""
         forget_unused(self._cache, texts, self._recipe(kind), at_most=at_most)
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from data.artefacts import digest_of, folder_beside, sha256_file
+from data.artefacts import digest_of, folder_beside, link_folder, sha256_file
 from data.errors import InputError
 from data.manifest import MANIFEST_NAME, Manifest, folder_digest, is_current, read_manifest, write_manifest
 from data.records import Row, read_records
+from rag.changes import Changes, compare_rows
 from rag.config import IndexSection
 from rag.versions import current_version, make_current, remove_old_versions, version_folder, writing
 
@@ -41,6 +42,10 @@ CACHE = "vectors.sqlite3"
 _FORMAT = 5
 _NOT_IN_IT = {"device", "precision", "batch_size", "threads", "keep_versions"}
 _VERSION_DIGITS = 12
+# So large a share of the rows may differ from those that were asked for the calibration. Of the 300 questions whose
+# scores it holds, at most two are then other ones: less than a threshold is uncertain by.
+_MOST_UNCALIBRATED = 0.005
+_UNCALIBRATED = "uncalibrated_edits"
 
 
 @dataclass(frozen=True)
@@ -152,47 +157,43 @@ def _fill(
     # Imported when there is something to do: together they take seconds.
     import numpy as np
 
-    from rag.calibration import calibrate, questions_to_ask
+    from rag.calibration import questions_to_ask
     from rag.coverage import write_coverage
     from rag.embedder import CachedEmbedder
-    from rag.lexical import SPREADS_PER_BM25, open_lexical, write_lexical
+    from rag.lexical import write_lexical
     from rag.store import update_store, write_store
 
     if sha256_file(folder / ROWS) != inputs["rows"]:
         raise InputError(f"{ROWS} was changed while it was read; run `groundtune rag index` again")
-    rows = read_records(folder / ROWS, Row)
-    _refuse_twins(rows)
     base = _base(index, inputs)
-    old = read_records(base / ROWS, Row) if base else []
-    old_places = {row.row_id: place for place, row in enumerate(old)}
-    same = {
-        row.row_id: place
-        for row in rows
-        if (place := old_places.get(row.row_id)) is not None and _content(old[place]) == _content(row)
-    }
-    asked = questions_to_ask(rows)
+    lines: dict[str, Row] = {}
+    old = read_records(base / ROWS, Row, lines) if base else []
+    changes = compare_rows(read_records(folder / ROWS, Row, lines), old)
+    rows = changes.rows
+    uncalibrated = _uncalibrated_edits(base, changes)
     with CachedEmbedder(
         index / CACHE, inputs["embedding"], embedding_folder, settings, embeddings
     ) as embedder:
-        vectors, num_embedded = _row_vectors(rows, embedder, settings)
+        vectors, num_embedded = _row_vectors(changes, base, embedder, settings)
+        asked = questions_to_ask(rows) if uncalibrated == 0 else []
         questions = [rows[place].question for place in asked]
         asked_vectors = embedder.embed(questions, "query")[0] if asked else vectors[:0]
     np.save(folder / VECTORS, vectors, allow_pickle=False)
-    write_lexical(folder / LEXICAL, rows, settings.question_weight, base and base / LEXICAL, same)
-    if base and [row.question for row in old] == [row.question for row in rows]:
-        shutil.copytree(base / COVERAGE, folder / COVERAGE)
+    write_lexical(folder / LEXICAL, rows, settings.question_weight, base and base / LEXICAL, changes.same)
+    if base and changes.keeps_questions:
+        link_folder(base / COVERAGE, folder / COVERAGE)
     else:
         write_coverage(folder / COVERAGE, rows)
     spread = _cosine_spread(vectors)
-    lexical = open_lexical(folder / LEXICAL, [row.row_id for row in rows], SPREADS_PER_BM25 * spread)
-    calibrate(rows, vectors, lexical, asked, asked_vectors).save(folder / CALIBRATION)
+    if base and uncalibrated:
+        shutil.copyfile(base / CALIBRATION, folder / CALIBRATION)
+    else:
+        _calibrate(folder, rows, vectors, spread, asked, asked_vectors)
 
-    ids = {row.row_id for row in rows}
-    removed = [row_id for row_id in old_places if row_id not in ids]
-    new = [place for place, row in enumerate(rows) if row.row_id not in same]
-    some = [rows[place] for place in new]
+    some = [rows[place] for place in changes.new]
+    documents = [row_text(row) for row in some]
     if not base or not update_store(
-        folder / CHROMA, base / CHROMA, removed, some, [row_text(row) for row in some], vectors[new]
+        folder / CHROMA, base / CHROMA, changes.removed, some, documents, vectors[changes.new], len(old)
     ):
         write_store(folder / CHROMA, rows, [row_text(row) for row in rows], vectors)
     facts = {
@@ -201,20 +202,30 @@ def _fill(
         "dims": int(vectors.shape[1]),
         "views": list(settings.views),
         "cosine_spread": spread,
+        _UNCALIBRATED: uncalibrated,
     }
     write_manifest(folder, INDEX_KIND, inputs, facts, unrecorded=[CHROMA])
-    num_changed = sum(row.row_id in old_places for row in some)
-    return RowChanges(len(some) - num_changed, num_changed, len(removed), num_embedded)
+    num_changed = changes.num_changed
+    return RowChanges(len(some) - num_changed, num_changed, len(changes.removed), num_embedded)
 
 
-def _refuse_twins(rows: Sequence[Row]) -> None:
-    source_of: dict[str, str] = {}
-    for row in rows:
-        if row.row_id in source_of:
-            raise InputError(
-                f"{row.source}: the same question as {source_of[row.row_id]}; run `groundtune data prepare` again"
-            )
-        source_of[row.row_id] = row.source
+def _uncalibrated_edits(base: Path | None, changes: Changes) -> int:
+    """Return how many rows differ from those that `base` was calibrated on; 0: the new version is to be calibrated."""
+    manifest = read_manifest(base) if base else None
+    if manifest is None:
+        return 0
+    edits = int(manifest.facts.get(_UNCALIBRATED, 0)) + changes.num_edits
+    return edits if edits <= len(changes.rows) * _MOST_UNCALIBRATED else 0
+
+
+def _calibrate(
+    folder: Path, rows: Sequence[Row], vectors: Any, spread: float, asked: Sequence[int], asked_vectors: Any
+) -> None:
+    from rag.calibration import calibrate
+    from rag.lexical import SPREADS_PER_BM25, open_lexical
+
+    lexical = open_lexical(folder / LEXICAL, [row.row_id for row in rows], SPREADS_PER_BM25 * spread)
+    calibrate(rows, vectors, lexical, asked, asked_vectors).save(folder / CALIBRATION)
 
 
 def _base(index: Path, inputs: dict[str, str]) -> Path | None:
@@ -229,22 +240,34 @@ def _base(index: Path, inputs: dict[str, str]) -> Path | None:
     return folder
 
 
-def _content(row: Row) -> tuple[str, ...]:
-    """Return all of a row but where it stands, which changes when a row is put in above."""
-    return row.row_id, row.revision, row.info_1, row.info_2, row.question, row.answer
-
-
-def _row_vectors(rows: Sequence[Row], embedder: CachedEmbedder, settings: IndexSection) -> tuple[Any, int]:
+def _row_vectors(
+    changes: Changes, base: Path | None, embedder: CachedEmbedder, settings: IndexSection
+) -> tuple[Any, int]:
     """Return one vector a row (len(rows), dims), the normalised mean of its views', and the texts embedded now."""
     import numpy as np
 
     text_of = {"question": row_title, "answer": lambda row: row.answer, "row": row_text}
-    texts = [text_of[view](row) for view in settings.views for row in rows]
-    vectors, num_embedded = embedder.embed(texts, "passage")
-    # Texts of kept versions may be wanted again; there is no use for more.
-    embedder.forget_others(texts, "passage", at_most=len(texts) * (settings.keep_versions + 2))
-    mean = vectors.reshape(len(settings.views), len(rows), -1).mean(axis=0)
-    return mean / np.linalg.norm(mean, axis=1, keepdims=True), num_embedded
+    rows, new = changes.rows, changes.new
+    made, num_embedded = None, 0
+    if new:
+        texts = [text_of[view](rows[place]) for view in settings.views for place in new]
+        views, num_embedded = embedder.embed(texts, "passage")
+        mean = views.reshape(len(settings.views), len(new), -1).mean(axis=0)
+        made = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        # Texts of kept versions may be wanted again; there is no use for more.
+        all_texts = (text_of[view](row) for view in settings.views for row in rows)
+        at_most = len(rows) * len(settings.views) * (settings.keep_versions + 2)
+        embedder.forget_others(all_texts, "passage", at_most=at_most)
+    if base is None:
+        assert made is not None, "without a base every row is new"
+        return made, num_embedded
+    before = np.load(base / VECTORS, allow_pickle=False)
+    vectors = np.empty((len(rows), before.shape[1]), np.float32)
+    kept = [place for place, row in enumerate(rows) if row.row_id in changes.same]
+    vectors[kept] = before[[changes.same[rows[place].row_id] for place in kept]]
+    if made is not None:
+        vectors[new] = made
+    return vectors, num_embedded
 
 
 def _cosine_spread(vectors: Any) -> float:
@@ -255,8 +278,15 @@ def _cosine_spread(vectors: Any) -> float:
     import numpy as np
 
     some = vectors[:: max(1, len(vectors) // 1000)][:1000]
-    cosines = (some @ some.T)[np.triu_indices(len(some), 1)]
-    return float(cosines.std()) if len(cosines) > 1 else 0.0
+    num_pairs = len(some) * (len(some) - 1) // 2
+    if num_pairs < 2:
+        return 0.0
+    # Every pair is there twice, and each row with itself once.
+    cosines = (some @ some.T).astype(np.float64)
+    own = np.diagonal(cosines)
+    mean = (cosines.sum() - own.sum()) / 2 / num_pairs
+    mean_square = (np.vdot(cosines, cosines) - np.vdot(own, own)) / 2 / num_pairs
+    return float(np.sqrt(max(mean_square - mean**2, 0.0)))
 
 
 def _remove_single_folder_index(index: Path) -> None:

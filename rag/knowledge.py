@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from langchain_core.vectorstores import VectorStore
 
@@ -35,6 +35,13 @@ _SPREADS_OF_COVERAGE = 2.5
 # Scores closer than half a standard deviation of the cosines between rows say little: in a fifth of the sample's
 # paraphrases the first two are, and for half of those the second is the right one.
 _SPREADS_OF_A_TIE = 0.5
+
+
+class EmbeddingsOwner(Protocol):
+    """Whoever has the embedding model loaded: an opened index, for one."""
+
+    def share_embeddings(self) -> SentenceEmbeddings:
+        """Return the model, to be closed once more than without this call."""
 
 
 class KnowledgeIndex:
@@ -158,12 +165,12 @@ def open_index(
     embedding_folder: Path,
     settings: RetrieveSection | None = None,
     index_settings: IndexSection | None = None,
-    share_with: KnowledgeIndex | None = None,
+    share_with: EmbeddingsOwner | None = None,
 ) -> KnowledgeIndex:
     """Open the current version of the index in `index_folder`, with the embedding model that it was made with.
 
-    Of `index_settings` only what is about speed is used: device, threads, precision. `share_with` is an index opened
-    before with the same model, which is then not loaded again: it goes when both are closed.
+    Of `index_settings` only what is about speed is used: device, threads, precision. `share_with` has the same
+    model loaded, as an index opened before has; it is then not loaded again: it goes when both are closed.
 
     Raises:
         InputError: there is no whole index, or it was made with another embedding model.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Row
+from rag.ranking import highest
 from rag.stages import Query, Ranked
 from rag.terms import terms
 
@@ -71,20 +72,25 @@ def _changed(old: Postings, new_places: NDArray[np.int32], added: Mapping[int, S
             new_counts.append(count)
     rows = new_places[old.rows]
     kept = rows >= 0
-    all_terms = np.concatenate([old.terms[kept], np.array(new_terms, np.int32)])
-    order = np.argsort(all_terms, kind="stable")
+    added_terms = np.array(new_terms, np.int32)
+    order = np.argsort(added_terms, kind="stable")
+    kept_terms = old.terms[kept]
+    # Behind the entries of the same term that are there already.
+    at = np.searchsorted(kept_terms, added_terms[order], side="right")
+    all_terms = np.insert(kept_terms, at, added_terms[order])
     lengths = np.zeros(int((new_places >= 0).sum()) + len(added), np.int32)
     lengths[new_places[new_places >= 0]] = old.lengths[new_places >= 0]
     for row, of_row in added.items():
         lengths[row] = len(of_row)
     # Terms that no row holds any more go.
-    held, compact = np.unique(all_terms[order], return_inverse=True)
+    is_held = np.bincount(all_terms, minlength=len(places)) > 0
+    compact = np.cumsum(is_held, dtype=np.int32) - 1
     names = list(places)
     return Postings(
-        [names[place] for place in held],
-        compact.astype(np.int32),
-        np.concatenate([rows[kept], np.array(new_rows, np.int32)])[order],
-        np.concatenate([old.counts[kept], np.array(new_counts, np.int32)])[order],
+        [names[place] for place in np.flatnonzero(is_held)] if not is_held.all() else names,
+        compact[all_terms].astype(np.int32),
+        np.insert(rows[kept], at, np.array(new_rows, np.int32)[order]),
+        np.insert(old.counts[kept], at, np.array(new_counts, np.int32)[order]),
         lengths,
     )
 
@@ -144,8 +150,7 @@ class LexicalStage:
         scores = self.scores(query.text)
         if query.part is not None:
             scores[~query.part.mask] = 0
-        best = np.argsort(-scores, kind="stable")[:depth]
-        return [Ranked(self._row_ids[place], float(scores[place])) for place in best if scores[place] > 0]
+        return [Ranked(self._row_ids[place], float(scores[place])) for place in highest(scores, depth)]
 
     def scores(self, text: str) -> NDArray[np.float32]:
         """Return every row's BM25 score, (number of rows,); 0 where it shares no term with `text`."""

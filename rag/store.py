@@ -73,11 +73,12 @@ def update_store(
     rows: Sequence[Row],
     documents: Sequence[str],
     vectors: NDArray[np.float32],
+    num_before: int,
 ) -> bool:
     """Make a database in `folder` that is `source` without the ids `removed`, and with `rows` put in.
 
-    `rows`, `documents` and `vectors` are the new and the changed ones. `source` stays as it is and may be read
-    meanwhile.
+    `rows`, `documents` and `vectors` are the new and the changed ones; `num_before` rows are in `source`, which stays
+    as it is and may be read meanwhile.
 
     Returns:
         Whether it was done. When a fifth of the rows has been edited since the database was made from nothing, it
@@ -87,7 +88,7 @@ def update_store(
     with _client(folder) as client:
         collection = client.get_collection(_COLLECTION, embedding_function=None)
         edits = int((collection.metadata or {}).get(_EDITS, 0)) + len(removed) + len(rows)
-        few = edits <= max(1, int(collection.count() * _MOST_EDITED))
+        few = edits <= max(1, int(num_before * _MOST_EDITED))
         if few:
             size = client.get_max_batch_size()
             for start in range(0, len(removed), size):

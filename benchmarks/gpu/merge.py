@@ -59,7 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(options: argparse.Namespace, base: Path, folder: Path) -> int:
     """Make what is missing, run each method once, compare."""
     steps = Steps("groundtune gpu merge", options.out, _PACKAGES)
-    again = (sys.executable, "-m", "benchmarks.gpu.merge", "--tokenizer", str(options.tokenizer))
+    again: tuple[str, ...] = (
+        sys.executable,
+        "-m",
+        "benchmarks.gpu.merge",
+        "--tokenizer",
+        str(options.tokenizer),
+    )
     again += ("--shape", options.shape, "--work", str(options.work), "--out", str(options.out), "--step")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
