@@ -21,10 +21,11 @@ from benchmarks.measures.likeness import similarities
 from benchmarks.measures.prices import PriceTable
 from benchmarks.measures.scores import Given, Measure, Scores, score
 from data.artefacts import digest_of
-from data.config import read_config
+from data.config import read_config, section
 from data.diff.changes import Change
 from data.manifest import folder_digest
 from data.workspace import Run
+from rag.config import IndexSection
 from rag.versions import current_version
 from serving.quickstart.scores import without_markers
 
@@ -190,7 +191,9 @@ def _scores(plan: Plan, answers: Mapping[str, Sequence[Given]]) -> dict[str, lis
     if plan.embedding is not None:
         from rag.embedding import load_embeddings
 
-        embeddings = load_embeddings(plan.embedding)
+        config = read_config(plan.run.config) if plan.run.config.is_file() else {}
+        index = section(config, "index", IndexSection)
+        embeddings = load_embeddings(plan.embedding, device=index.device, batch_size=index.batch_size)
         for arm, of_arm in answers.items():
             texts = [without_markers(given.text) for given in of_arm]
             meant[arm] = similarities(embeddings, texts, references)
