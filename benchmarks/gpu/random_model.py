@@ -75,7 +75,7 @@ def make_random_model(
     size = 0
     for shard, names in enumerate(_shards(list(shapes)), start=1):
         file = f"model-{shard:05d}.safetensors"
-        tensors = {}
+        tensors: dict[str, Any] = {}
         for name in names:
             kind = weights if "layers" in name and len(shapes[name]) == 2 else "bf16"
             tensors |= _tensors(name, shapes[name], kind, device)

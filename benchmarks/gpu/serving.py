@@ -270,7 +270,7 @@ def _rows_turned(prompt: str) -> str:
 def _closed_requests(concurrency: int, options: argparse.Namespace) -> int:
     """Return how many requests take about `--seconds`, at a guess of a 7B model on one H100."""
     per_s = {1: 1.0, 32: 15.0}.get(concurrency, 25.0)
-    return max(10, round(options.waves * concurrency), round(per_s * options.seconds))
+    return int(max(10, round(options.waves * concurrency), round(per_s * options.seconds)))
 
 
 def _open_level(rate: float, options: argparse.Namespace) -> Level:
