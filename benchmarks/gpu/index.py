@@ -31,7 +31,7 @@ _CPU_ROWS = 400
 def main(argv: Sequence[str] | None = None) -> int:
     """Embed at each batch size, then build; returns 0 if no step failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--kb", type=Path, default=Path("../shared/kb"), help="folder with neike.xlsx")
+    parser.add_argument("--kb", type=Path, default=Path("kb"), help="folder with neike.xlsx")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--var", type=Path, help="workspace with models/; default: $GROUNDTUNE_VAR or var/")
     parser.add_argument("--embedding", default="multilingual-e5-small")

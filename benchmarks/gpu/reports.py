@@ -89,9 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make the reports that are asked for, side by side; returns 0 if no step failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--kb", type=Path, default=Path("../shared/kb"), help="folder of the workbooks of others"
-    )
+    parser.add_argument("--kb", type=Path, default=Path("kb"), help="folder of the workbooks of others")
     parser.add_argument("--reports", type=Path, required=True, help="folder for NAME.html and NAME.json")
     parser.add_argument("--var", type=Path, help="workspace with models/; default: $GROUNDTUNE_VAR or var/")
     parser.add_argument("--only", default=",".join(report.name for report in REPORTS))

@@ -61,7 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--waves", type=float, default=2.0, help="least requests of a closed level, times its width"
     )
-    parser.add_argument("--prompts", type=int, default=3000, help="different ones")
     parser.add_argument("--budget-s", type=float, default=1e9, help="no step is begun after this")
     parser.add_argument("--seconds", type=float, default=15.0, help="of a level")
     parser.add_argument("--out", type=Path, required=True)
@@ -93,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options.work.mkdir(parents=True, exist_ok=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    prompts = rag_prompts(options.tokenizer, options.prompts)
+    prompts = rag_prompts(options.tokenizer, 3000)
     closed = {
         int(number): Level(_closed_requests(int(number), options), concurrency=int(number))
         for number in options.concurrency.split(",")
@@ -271,8 +270,7 @@ def _rows_turned(prompt: str) -> str:
 def _closed_requests(concurrency: int, options: argparse.Namespace) -> int:
     """Return how many requests take about `--seconds`, at a guess of a 7B model on one H100."""
     per_s = {1: 1.0, 32: 15.0}.get(concurrency, 25.0)
-    waves, seconds = float(options.waves), float(options.seconds)
-    return max(10, round(waves * concurrency), round(per_s * seconds))
+    return int(max(10, round(options.waves * concurrency), round(per_s * options.seconds)))
 
 
 def _open_level(rate: float, options: argparse.Namespace) -> Level:

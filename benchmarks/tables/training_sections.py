@@ -130,7 +130,28 @@ def _sweep_body(result: Result) -> str:
     )
 
 
+def _resume_lines(result: Result) -> list[tuple[str, str]]:
+    equal = all(result[name] for name in ("metrics_equal", "adapter_bytes_equal", "merged_bytes_equal"))
+    killed = sum(kill["of"] == "training" for kill in result["kills"])
+    return [
+        (
+            f"kill -9 at {killed} random moments of training and once in the merge",
+            "curve, adapter and merged model bit-equal to an undisturbed run's"
+            if equal
+            else f"the loss differs by up to {result['max_loss_difference']:g}",
+        )
+    ]
+
+
+def _resume_body(result: Result) -> str:
+    rows = [(kill["of"], kill.get("steps_written", ""), f"{kill['delay_s']:.2f}") for kill in result["kills"]]
+    return f"{result['base']}, {result['num_steps']} steps, stopped early as the other was.\n\n" + table(
+        ("killed in", "after steps", "seconds later"), rows
+    )
+
+
 TRAINING_SECTIONS = (
+    Section("resume", "Killed and resumed", _resume_lines, _resume_body),
     Section("train", "Training", _train_lines, _train_body),
     Section("sweep", "The sweep", _sweep_lines, _sweep_body),
 )

@@ -112,6 +112,6 @@ def test_a_checkpoint_killed_between_its_renames_is_gone_on_from(
             pass
     assert not checkpoint.exists()
     trained = []
-    monkeypatch.setattr("training.trainer._step", lambda *a: trained.append(1) or (1.0, 1.0))
+    monkeypatch.setattr("training.updates.Updates.step", lambda *a: trained.append(1) or (1.0, 1.0))
     train_until(monkeypatch, 3, run, base, settings(checkpoint_every_s=99))
     assert len(trained) == 1, "steps before the checkpoint were trained again"

@@ -24,7 +24,7 @@ def test_a_batch_answers_as_one_by_one(tmp_path: Path) -> None:
     ]
     prompts = [Prompt(turns, encode(tokenizer, render(tokenizer, turns))) for turns in asked]
     assert len({len(prompt.ids) for prompt in prompts}) == 3, "nothing was padded"
-    arm = Arm(base, torch.float32, "cpu", adapter)
+    arm = Arm.load(base, torch.float32, "cpu", adapter)
     alone = [arm.answer(prompt, 12).ids for prompt in prompts]
     assert len(set(alone)) > 1, "the model says the same to everything"
     together = arm.answer_together(prompts, 12)
