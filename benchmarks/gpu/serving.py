@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--waves", type=float, default=2.0, help="least requests of a closed level, times its width"
     )
+    parser.add_argument("--prompts", type=int, default=3000, help="different ones")
     parser.add_argument("--budget-s", type=float, default=1e9, help="no step is begun after this")
     parser.add_argument("--seconds", type=float, default=15.0, help="of a level")
     parser.add_argument("--out", type=Path, required=True)
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options.work.mkdir(parents=True, exist_ok=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    prompts = rag_prompts(options.tokenizer, 3000)
+    prompts = rag_prompts(options.tokenizer, options.prompts)
     closed = {
         int(number): Level(_closed_requests(int(number), options), concurrency=int(number))
         for number in options.concurrency.split(",")

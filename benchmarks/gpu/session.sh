@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 here=${HERE:-/opt/gt} python=${PYTHON:-python3}
-out=$here/out logs=$here/logs work=$here/work model=qwen2.5-coder-0.5b-instruct
+out=$here/out logs=$here/logs work=$here/work model=${MODEL:-qwen2.5-coder-0.5b-instruct}
 mkdir -p "$out" "$logs" "$work" "$here/parts" "$here/kb" "$here/var/models"
 export PYTHONPATH=$PWD:$here/site:$here/wheels GROUNDTUNE_VAR=$here/var HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 export TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
@@ -26,7 +26,7 @@ limited() {
   return 0
 }
 
-take() { for part in .dev/parts/*; do if [ -f "$part" ]; then mv "$part" "$here/parts/"; fi; done; ls "$here/parts" | wc -l; }
+take() { for part in .dev/parts/* .dev/small/*; do if [ -f "$part" ]; then mv "$part" "$here/parts/"; fi; done; ls "$here/parts" | wc -l; }
 
 wait_for() { # wait_for FILE SECONDS
   local until=$((SECONDS + $2))
@@ -71,15 +71,24 @@ models) # parts to sources, sources to model folders; the digests are those of t
   (cd "$here/var/models" && sha256sum $model/model.safetensors multilingual-e5-small/model.safetensors)
   ;;
 meaning) # which model is right, and whether what is served is what was trained: not speed, so side by side
+  # PARTS says what: meaning (the sample run served and verified), internlm, reports.
   wait_for "$here/background.done" "${WAIT_S:-150}"
-  (limited meaning 240 $python -m benchmarks.gpu.meaning --parts tuned --out "$out/meaning.json" ${SMALL_ARGS:-}) &
-  (limited internlm 200 $python -m benchmarks.gpu.meaning --parts internlm --out "$out/internlm.json" ${INTERNLM_ARGS:-}) &
-  (limited reports 330 $python -m benchmarks.gpu.reports --kb "$here/kb" --reports "$out/reports" --out "$out/reports.json" ${REPORTS_ARGS:-}) &
+  for part in ${PARTS:-meaning internlm reports}; do
+    case $part in
+    meaning) limited meaning 240 $python -m benchmarks.gpu.meaning --parts tuned --base "$model" \
+      --out "$out/meaning.json" ${MEANING_ARGS:-} & ;;
+    internlm) limited internlm 200 $python -m benchmarks.gpu.meaning --parts internlm --out "$out/internlm.json" \
+      ${INTERNLM_ARGS:-} & ;;
+    reports) limited reports 330 $python -m benchmarks.gpu.reports --kb "$here/kb" --base "$model" \
+      --reports "$out/reports" --out "$out/reports.json" ${REPORTS_ARGS:-} & ;;
+    esac
+  done
   wait
-  ls -l "$out" "$out/reports"
+  ls -l "$out" "$out"/reports 2>/dev/null
   ;;
 index) limited index 120 $python -m benchmarks.gpu.index --kb "$here/kb" --out "$out/index.json" ${INDEX_ARGS:-} ;;
 serving)
+  # Without the steps that are measured already: SERVING_ARGS="--steps goodput,tuned,fp8,awq".
   limited serving "${SERVING_S:-290}" $python -m benchmarks.gpu.serving --tokenizer "$here/tok" --work "$work" \
     --shape 7b-gqa --steps gateway,goodput,tuned,fp8,awq --rates 24 --search 24,8,88 --seconds 6 --waves 1.5 \
     --budget-s "${SERVING_BUDGET_S:-240}" --out "$out/serving-gqa.json" ${SERVING_ARGS:-}
