@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     kinds = {}
     with scripted_upstream("--poll") as url:
-        _run(url, arrival_times("constant", options.rate, 200).tolist())
+        send_at(url, arrival_times("constant", options.rate, 200).tolist())
         for kind, share in _SHARE_OF_RATE.items():
             rate = share * options.rate
             mean_rate = rate / 2 if kind == "ramp" else rate
@@ -76,7 +76,7 @@ def measure(url: str, kind: Arrivals, rate: float, num: int) -> dict[str, Any]:
         GroundTuneError: a request was not answered.
     """
     due_s = arrival_times(kind, rate, num, seed=_SEED, burstiness=_BURSTINESS)
-    exchanges = _run(url, due_s.tolist())
+    exchanges = send_at(url, due_s.tolist())
     errors = [exchange.error for exchange in exchanges if exchange.error]
     if errors:
         raise GroundTuneError(f"{kind}: {len(errors)} of {num} requests failed, the first: {errors[0]}")
@@ -118,7 +118,8 @@ def _parts(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _run(url: str, due_s: Sequence[float]) -> list[Exchange]:
+def send_at(url: str, due_s: Sequence[float]) -> list[Exchange]:
+    """Send a short request at each of these times, in seconds from now, and return what came of them."""
     address = parse_address(url)
     requests = chat_requests(["hello"] * len(due_s), address, RequestSettings("m", 16))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from serving.engines.engine import Command, Engine
 from serving.engines.llamacpp import gguf_of, llamacpp_engine
 from serving.engines.lmdeploy import lmdeploy_engine, seats
 from serving.engines.model_folder import longest_sequence, tokenizer_of
+from serving.engines.other_python import NotRunningError, package_version
 from serving.engines.transformers_serve import TransformersSettings, transformers_engine
 from serving.settings import ServeSection
 
 _NAME = "base"
 _LONGEST_TOKENS = 1024
-_VERSION = "from importlib.metadata import version; print(version({package!r}))"
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -162,17 +161,10 @@ def _version(python: str, package: str) -> str:
     Raises:
         MissingError: it is not there.
     """
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     try:
-        done = subprocess.run(
-            [python, "-c", _VERSION.format(package=package)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise MissingError(f"{python} does not run ({error})") from error
-    if done.returncode:
+        found = package_version(python, package)
+    except NotRunningError as error:
+        raise MissingError(str(error)) from error
+    if found is None:
         raise MissingError(f"no {package} in the environment of {python}")
-    return done.stdout.strip()
+    return found

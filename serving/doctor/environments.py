@@ -6,7 +6,6 @@ An environment of its own is asked through its interpreter: which version of the
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +19,9 @@ from data.models.folder import resolve_model
 from data.workspace import Run, Workspace
 from serving.doctor.findings import Finding
 from serving.engines.llamacpp import gguf_of
+from serving.engines.other_python import NotRunningError, package_version
 from serving.settings import ServeSection, Weights
 
-_VERSION = "from importlib.metadata import version; print(version({package!r}))"
-_ASK_S = 30.0
 _REACH_S = 3.0
 _DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -127,19 +125,11 @@ def _external(name: str, url: str, key_variable: str | None) -> Finding:
 
 
 def _package(subject: str, python: str, package: str, fix: str) -> Finding:
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     try:
-        done = subprocess.run(
-            [python, "-c", _VERSION.format(package=package)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_ASK_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(subject, "fault", f"{python} does not run ({type(error).__name__})", fix)
-    if done.returncode:
+        found = package_version(python, package)
+    except NotRunningError as error:
+        return Finding(subject, "fault", str(error), fix)
+    if found is None:
         return Finding(subject, "fault", f"{package} is not installed for {python}", fix)
     where = "" if python == sys.executable else f" in {python}"
-    return Finding(subject, "ok", f"{package} {done.stdout.strip()}{where}")
+    return Finding(subject, "ok", f"{package} {found}{where}")

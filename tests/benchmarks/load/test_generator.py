@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,28 +14,13 @@ from scipy.stats import expon, gamma, kstest, uniform
 from benchmarks.load.arrivals import Arrivals, arrival_times, ramp_area
 from benchmarks.load.connection import ConnectionPool, parse_address
 from benchmarks.load.exchange import Exchange
-from benchmarks.load.generator import closed_loop, open_loop
-from benchmarks.load.precise_loop import precise_loop
+from benchmarks.load.generator import closed_loop
 from benchmarks.load.request import RequestSettings, chat_requests
+from benchmarks.open_loop import send_at
 from tests.benchmarks.load.scripted_upstream import scripted_upstream
 
 RATE = 200.0
 NUM = 500
-
-
-def run_open(url: str, due_s: Sequence[float]) -> list[Exchange]:
-    address = parse_address(url)
-    requests = chat_requests(["hello"] * len(due_s), address, RequestSettings("m", 16))
-
-    async def run() -> list[Exchange]:
-        pool = ConnectionPool(address, 5.0)
-        await pool.open(8)
-        exchanges = await open_loop(pool, requests, due_s)
-        pool.close()
-        return exchanges
-
-    with asyncio.Runner(loop_factory=precise_loop) as runner:
-        return runner.run(run())
 
 
 def received_s(exchange: Exchange) -> float:
@@ -79,7 +64,7 @@ def test_at_200_requests_a_second_less_than_a_millisecond_is_added() -> None:
     with scripted_upstream("--poll") as url:
 
         def adds_little() -> bool:
-            exchanges = run_open(url, due_s.tolist())
+            exchanges = send_at(url, due_s.tolist())
             assert [exchange.error for exchange in exchanges] == [""] * NUM
             added = [added_ms(item) for item in exchanges]
             return bool(np.median(added) < 0.5 and np.percentile(added, 99) < 1)
@@ -97,7 +82,7 @@ def test_gaps_at_the_server_are_distributed_as_asked(kind: Arrivals) -> None:
     with scripted_upstream("--poll") as url:
 
         def fits() -> bool:
-            exchanges = run_open(url, due_s.tolist())
+            exchanges = send_at(url, due_s.tolist())
             start_s = exchanges[0].due_s - due_s[0]
             came_s = np.sort([received_s(exchange) for exchange in exchanges]) - start_s
             gaps_s = np.diff(came_s, prepend=0.0)
@@ -111,7 +96,7 @@ def test_gaps_at_the_server_are_distributed_as_asked(kind: Arrivals) -> None:
 def test_a_ramp_rises_as_asked() -> None:
     due_s = arrival_times("ramp", RATE, NUM, seed=11, start_rate=20)
     with scripted_upstream() as url:
-        exchanges = run_open(url, due_s.tolist())
+        exchanges = send_at(url, due_s.tolist())
     came_s = np.sort([received_s(exchange) for exchange in exchanges]) - exchanges[0].due_s + due_s[0]
     # Given how many they are, a poisson process's arrivals are uniform, and a ramp's so by its own clock.
     area = ramp_area(came_s, RATE, NUM, 20)
@@ -122,7 +107,7 @@ def test_a_ramp_rises_as_asked() -> None:
 def test_a_slow_answer_does_not_hold_back_what_is_due() -> None:
     due_s = [0.01 * number for number in range(20)]
     with scripted_upstream("--first-s", "0.5") as url:
-        exchanges = run_open(url, due_s)
+        exchanges = send_at(url, due_s)
     lateness_s = [(item.sent_s or 0) - item.due_s for item in exchanges]
     assert max(lateness_s) < 0.1
     assert all(item.ended_s is not None and item.ended_s - item.due_s > 0.5 for item in exchanges)
