@@ -110,8 +110,8 @@ class TrainSection(Section):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    epochs: Positive = 2
-    max_train_tokens: Positive | None = 40_000
+    epochs: Positive = 3
+    max_train_tokens: Positive | None = 60_000
     """Stop after so many packed tokens even if epochs are left; the schedule is laid over what will be run."""
     pack_tokens: Positive = 384
     """Tokens in one forward pass; whole conversations are packed into it without seeing one another."""
