@@ -121,7 +121,8 @@ def _overhead_lines(result: Result) -> list[tuple[str, str]]:
 
 
 def _overhead_body(result: Result) -> str:
-    found = (("sent at once", result), ("held until a row supports it", result["held_until_supported"]))
+    held = result["held_until_supported"]
+    found = ((f"{result['base']}, sent at once", result), (f"{held['base']}, held", held))
     rows = [
         (
             name,
@@ -135,9 +136,9 @@ def _overhead_body(result: Result) -> str:
     ]
     head = ("", "questions", "TTFT, base-rag", "TTFT, its prompt to base", "search", "added")
     return table(head, rows) + (
-        f"\n\nMedians in milliseconds, {result['base']} on a CPU, prompts that the engine has read before. By default "
-        "an answer is held until a row supports its first sentence, so that a row's can take its place: the engine's "
-        "time for that sentence, not the gateway's. `retrieve.quote_unsupported: false` sends it at once."
+        "\n\nMedians in milliseconds on a CPU, prompts that the engine has read before. By default an answer is held until "
+        "its first sentence is seen to be a row's, so that the row can take its place: the engine's time, not the "
+        "gateway's. `retrieve.quote_unsupported: false` sends it at once."
     )
 
 
