@@ -136,9 +136,9 @@ def _overhead_body(result: Result) -> str:
     ]
     head = ("", "questions", "TTFT, base-rag", "TTFT, its prompt to base", "search", "added")
     return table(head, rows) + (
-        "\n\nMedians in milliseconds on a CPU, prompts that the engine has read before. By default an answer is held until "
-        "its first sentence is seen to be a row's, so that the row can take its place: the engine's time, not the "
-        "gateway's. `retrieve.quote_unsupported: false` sends it at once."
+        "\n\nMedians in milliseconds on a CPU, prompts that the engine has read before. By default an answer is held "
+        "until its first sentence is seen to be a row's, so that the row can take its place: the engine's time, not "
+        "the gateway's. `retrieve.quote_unsupported: false` sends it at once."
     )
 
 
