@@ -89,12 +89,12 @@ async def ask_all(
                 keys = [(place, model) for place in range(start, min(start + concurrency, len(questions)))]
                 if all(key in known for key in keys):
                     continue
-                group = [_ask(client, rows, model, questions[place], max_tokens) for place, _ in keys]
-                if len(keys) > 1:
-                    group = [_occupy(client, model, start), *map(_in_turn, range(1, len(group) + 1), group)]
-                    _, *answers = await asyncio.gather(*group)
-                else:
-                    answers = await asyncio.gather(*group)
+                asked = [_ask(client, rows, model, questions[place], max_tokens) for place, _ in keys]
+                group = [_in_turn(turn, answer) for turn, answer in enumerate(asked, start=1)]
+                reading = asyncio.create_task(_occupy(client, model, start)) if len(group) > 1 else None
+                answers = await asyncio.gather(*group)
+                if reading is not None:
+                    await reading
                 on_answers(dict(zip(keys, answers, strict=True)))
 
 
