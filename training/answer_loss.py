@@ -12,23 +12,24 @@ import math
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-# A product packs the whole output matrix anew, so few tokens at a time cost more than their logits' memory does.
+from training.packed_matrix import PackedMatrix, packed
+
+# Logits of so many tokens are a hundred megabytes; with fewer a product costs more than their memory does.
 _CPU_CHUNK_TOKENS = 160
 _CUDA_CHUNK_BYTES = 512 << 20
 
 
 class _AnswerLoss(torch.autograd.Function):
-    """hidden: (L, D), weight: (V, D) without gradient, labels: (L,) -> summed loss, float32."""
+    """hidden: (L, D), matrix of (V, D) without gradient, labels: (L,) -> summed loss, float32."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, hidden: torch.Tensor, matrix: PackedMatrix, labels: torch.Tensor) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad = torch.empty_like(hidden)
         size = _CPU_CHUNK_TOKENS
         if hidden.is_cuda:  # a GPU has no cache to fit into, and wants large products
-            size = max(size, _CUDA_CHUNK_BYTES // (4 * weight.shape[0]))
+            size = max(size, _CUDA_CHUNK_BYTES // (4 * matrix.num_rows))
         num_chunks = max(1, math.ceil(len(labels) / size))
         # Of about one size: a small rest costs nearly what a whole chunk does.
         size = max(1, math.ceil(len(labels) / num_chunks))
@@ -36,14 +37,14 @@ class _AnswerLoss(torch.autograd.Function):
             part = slice(start, start + size)
             chunk_labels = labels[part, None]
             # One pass over the logits, where logsumexp, subtraction and their copies are several.
-            log_shares = functional.linear(hidden[part], weight).log_softmax(dim=-1, dtype=torch.float32)
+            log_shares = matrix.across(hidden[part]).log_softmax(dim=-1, dtype=torch.float32)
             total -= log_shares.gather(1, chunk_labels).sum()
             if not ctx.needs_input_grad[0]:  # an evaluation
                 continue
             # The gradient of the loss by the logits: softmax less one at the label.
             slope = log_shares.exp_()
             slope.scatter_add_(1, chunk_labels, torch.full_like(chunk_labels, -1, dtype=slope.dtype))
-            grad[part] = slope.to(hidden.dtype) @ weight
+            grad[part] = matrix.back(slope.to(hidden.dtype))
         ctx.save_for_backward(grad)
         return total
 
@@ -62,5 +63,5 @@ def answer_loss(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor
         labels: (L,) token ids.
     """
     product: Any = _AnswerLoss.apply
-    loss: torch.Tensor = product(hidden, weight.detach(), labels)
+    loss: torch.Tensor = product(hidden, packed(weight, _CPU_CHUNK_TOKENS), labels)
     return loss
