@@ -276,7 +276,7 @@ def _version(program: Path) -> str:
 
 def _without_paths(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with nothing of this machine's folders in them."""
-    return ["ENV/bin/guidellm" if word.endswith("guidellm") else word for word in arguments]
+    return ["ENV/bin/guidellm" if word.endswith("/guidellm") else word for word in arguments]
 
 
 if __name__ == "__main__":
