@@ -8,21 +8,26 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_measured(command: Sequence[str], title: str) -> dict[str, float]:
+def run_measured(
+    command: Sequence[str], title: str, more_environment: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """Run `command` with its stdout discarded; returns `wall_s` and `peak_rss_bytes`, the kernel's own counts.
+
+    The peak is that of the largest process, where the command starts others and waits for them.
 
     Raises:
         SystemExit: it failed; its own message is on stderr.
     """
     print(f"{title} ...", file=sys.stderr, flush=True)
     started = time.perf_counter()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths, **(more_environment or {})}
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     pid = os.posix_spawn(command[0], list(command), environment, file_actions=quiet)
     _, status, usage = os.wait4(pid, 0)

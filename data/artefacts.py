@@ -83,8 +83,8 @@ def folder_beside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.partial")
-    retired = path.with_name(f".{path.name}.retired")
-    _recover(path, retired)
+    retired = _retired(path)
+    recover_folder(path)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
@@ -98,10 +98,15 @@ def folder_beside(path: Path) -> Iterator[Path]:
     shutil.rmtree(retired, ignore_errors=True)
 
 
-def _recover(path: Path, retired: Path) -> None:
-    """Undo a replacement that was killed between its two renames."""
+def recover_folder(path: Path) -> None:
+    """Undo a replacement that was killed between its two renames; for a reader that is the folder's only user."""
+    retired = _retired(path)
     if retired.exists():
         if path.exists():
             shutil.rmtree(retired)
         else:
             retired.rename(path)
+
+
+def _retired(path: Path) -> Path:
+    return path.with_name(f".{path.name}.retired")

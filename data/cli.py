@@ -102,6 +102,7 @@ def prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Turn a workbook into rows, a training set and held-out questions."""
+    from data.learned import keep_learned
     from data.prepare import EXTRA_FILES, prepare_dataset
     from data.settings import PrepareSection, SplitSection, WorkbookSection
 
@@ -119,6 +120,7 @@ def prepare(
         )
     chosen = section(raw, "prepare", PrepareSection)
     split = section(raw, "split", SplitSection)
+    keep_learned(run)
     prepared = prepare_dataset(run.dataset, section(raw, "workbook", WorkbookSection), chosen, split)
     save_config(run, raw)
     for note in prepared.notes[:10]:

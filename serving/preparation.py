@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from data.config import RawConfig, section, settle_config
+from data.diff.changes import Change
+from data.diff.stale import stale_answers
 from data.errors import InputError, UsageError
 from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
+from data.records import Row, read_records
 from data.settings import PrepareSection
 from data.workspace import Run, Workspace
 from rag.config import IndexSection, RetrieveSection
-from rag.versions import current_version
+from rag.versions import current_version, version_folder
 from serving.access.keys import read_keys
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import make_lineup
@@ -76,6 +80,9 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
         identity = (version, str(embedding), json.dumps(list(sections), sort_keys=True))
     else:
         notes.append(f"no index in {run.index}: base-rag and tuned-rag are not served")
+    stale: Sequence[Change] = ()
+    if version is not None and (choices.merged is None or "tuned" in config.external):
+        stale = _stale(run, version, notes)
     lineup = make_lineup(config, folders, grounded=open_knowledge is not None, logs=run.logs)
     settings = GatewaySettings(
         system_prompt=section(raw, "prepare", PrepareSection).system_prompt,
@@ -111,11 +118,28 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
         open_knowledge=open_knowledge,
         index_version=version,
         index_identity=identity,
+        stale=stale,
         keys=keys,
         public_paths=_public_paths(config),
         log=config.log,
     )
     return service, notes
+
+
+def _stale(run: Run, version: str, notes: list[str]) -> Sequence[Change]:
+    """Return what the run's tuned model learned and the index says otherwise, with a note where there is any."""
+    found = stale_answers(run, read_records(version_folder(run.index, version) / "rows.jsonl", Row))
+    if found is None:
+        notes.append(
+            "which answers the tuned model learned cannot be told: where they have changed since, tuned may still "
+            "give the old ones; train and merge again"
+        )
+    elif found:
+        notes.append(
+            f"tuned learned {len(found)} answers that are no longer so: asked about these it answers from the rows; "
+            f"`groundtune compare --stale-only --name {run.name}` shows them"
+        )
+    return found or ()
 
 
 def newer_releases(workspace: Workspace, choices: Choices) -> Source:

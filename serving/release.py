@@ -92,6 +92,12 @@ async def make_release(
             for model in service.lineup.models
         ]
     )
+    stale = None
+    if knowledge is not None and service.stale:
+        from rag.stale import StaleGuard
+
+        # Embeds the questions of rows that are gone.
+        stale = await asyncio.to_thread(StaleGuard, service.stale, knowledge.index)
     app = create_gateway(
         models,
         client=client,
@@ -99,6 +105,7 @@ async def make_release(
         knowledge=knowledge.index if knowledge else None,
         grounder=knowledge.grounder if knowledge else None,
         unanswered=knowledge.unanswered if knowledge else None,
+        stale=stale,
         access=access,
         lives={name: one.keeper for name, one in engines.items()},
         observers=observers,

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from serving.state import announced
 from serving.switch import Switch
 
 if TYPE_CHECKING:
+    from data.diff.changes import Change
     from rag.grounding import Grounder
     from rag.knowledge import KnowledgeIndex
     from rag.unanswered import UnansweredLog
@@ -62,6 +63,7 @@ class Service:
         open_knowledge: Opens the index, while the engines start; None where there is none.
         index_version: The index's version, None where there is none.
         index_identity: Equal for two services that would open the same index in the same way.
+        stale: What the tuned model learned and is no longer so; questions about it are answered from the rows.
         keys: The file of keys to ask for; None to ask for none.
         public_paths: Beginnings of paths that open without a key.
         log: Where the line for each request goes.
@@ -76,6 +78,7 @@ class Service:
     open_knowledge: Callable[[], Knowledge] | None
     index_version: str | None = None
     index_identity: Hashable = None
+    stale: Sequence[Change] = ()
     keys: Path | None = None
     public_paths: tuple[str, ...] = ("/health/",)
     log: LogPlace = "off"

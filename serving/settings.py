@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from data.config import Section
 from serving.engines.llamacpp import LlamacppSection
@@ -13,7 +13,10 @@ from serving.engines.transformers_serve import Dtype
 
 Weights = Literal["base", "tuned"]
 EngineKind = Literal["auto", "transformers", "lmdeploy", "llamacpp"]
-LogPlace = Literal["file", "stderr", "off"]
+# YAML reads a bare `off` as false.
+LogPlace = Annotated[
+    Literal["file", "stderr", "off"], BeforeValidator(lambda value: "off" if value is False else value)
+]
 ModelName = Literal["base", "tuned", "base-rag", "tuned-rag"]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
 

@@ -1,19 +1,21 @@
 """Cross-entropy of the answer tokens, through a frozen output matrix, without the logits ever being whole.
 
 A 152k-word vocabulary makes the logits of one pack hundreds of megabytes, which a CPU then reads and writes
-several times. Here they are made for a few tokens at a time, small enough for the cache, and turned at once
-into the loss and into the gradient of the hidden states: the output matrix is frozen, so nothing else of them
-is ever needed. The idea is that of fused linear cross-entropy (Hsu et al. 2024, Liger Kernel).
+several times. Here they are made for some tokens at a time and turned at once into the loss and into the gradient
+of the hidden states: the output matrix is frozen, so nothing else of them is ever needed. The idea is that of
+fused linear cross-entropy (Hsu et al. 2024, Liger Kernel).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-_CPU_CHUNK_TOKENS = 64
+# A product packs the whole output matrix anew, so few tokens at a time cost more than their logits' memory does.
+_CPU_CHUNK_TOKENS = 160
 _CUDA_CHUNK_BYTES = 512 << 20
 
 
@@ -27,14 +29,19 @@ class _AnswerLoss(torch.autograd.Function):
         size = _CPU_CHUNK_TOKENS
         if hidden.is_cuda:  # a GPU has no cache to fit into, and wants large products
             size = max(size, _CUDA_CHUNK_BYTES // (4 * weight.shape[0]))
+        num_chunks = max(1, math.ceil(len(labels) / size))
+        # Of about one size: a small rest costs nearly what a whole chunk does.
+        size = max(1, math.ceil(len(labels) / num_chunks))
         for start in range(0, len(labels), size):
             part = slice(start, start + size)
             chunk_labels = labels[part, None]
-            logits = functional.linear(hidden[part], weight).float()
-            log_sums = logits.logsumexp(dim=-1, keepdim=True)
-            total += (log_sums - logits.gather(1, chunk_labels)).sum()
+            # One pass over the logits, where logsumexp, subtraction and their copies are several.
+            log_shares = functional.linear(hidden[part], weight).log_softmax(dim=-1, dtype=torch.float32)
+            total -= log_shares.gather(1, chunk_labels).sum()
+            if not ctx.needs_input_grad[0]:  # an evaluation
+                continue
             # The gradient of the loss by the logits: softmax less one at the label.
-            slope = logits.sub_(log_sums).exp_()
+            slope = log_shares.exp_()
             slope.scatter_add_(1, chunk_labels, torch.full_like(chunk_labels, -1, dtype=slope.dtype))
             grad[part] = slope.to(hidden.dtype) @ weight
         ctx.save_for_backward(grad)

@@ -53,7 +53,8 @@ def load_base(folder: Path, config: TrainSection) -> Any:
     settings: dict[str, Any] = {}
     if config.quantization:
         settings["quantization_config"] = _four_bits(config, device)
-    if config.quantization or device.type == "cuda":
+    # In ZeRO stage 3 DeepSpeed places each process's part of the weights.
+    if config.distributed.zero_stage < 3 and (config.quantization or device.type == "cuda"):
         settings["device_map"] = {"": device}
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder,

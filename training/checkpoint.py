@@ -1,4 +1,4 @@
-"""What a killed training run goes on from: adapter weights, optimizer moments, and the steps done.
+"""What a killed training run goes on from: adapter weights, optimizer moments, the steps and evaluations done.
 
 safetensors and JSON, never a pickle. A checkpoint belongs to the digest of its inputs; another run's is ignored.
 """
@@ -9,12 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from data.artefacts import folder_beside, write_json
-from data.errors import GroundTuneError
+from data.artefacts import folder_beside, recover_folder, write_json
+from training.watch import Watch
+from training.world import World
 
 
 @dataclass(frozen=True)
@@ -30,57 +32,77 @@ class StepMetrics:
     tokens_per_s: float
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint: the steps and evaluations done, and weights and moments as `training.updates` names them."""
+
+    history: list[StepMetrics]
+    evaluations: list[dict[str, Any]]
+    tensors: Mapping[str, torch.Tensor]
+
+
 def save_checkpoint(
     folder: Path,
     inputs: Mapping[str, str],
-    weights: Mapping[str, torch.Tensor],
-    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, torch.Tensor],
     history: list[StepMetrics],
+    watch: Watch,
+    *,
+    settings: Mapping[str, Any],
+    is_finished: bool,
 ) -> None:
-    """Replace the checkpoint in `folder` by the state after `len(history)` steps."""
+    """Replace the checkpoint in `folder` by the state after `len(history)` steps.
+
+    `settings` is what a later run of other inputs is told this one was made with (training.resumption).
+    """
     with folder_beside(folder) as beside:
-        tensors = {f"weight.{name}": tensor.detach() for name, tensor in weights.items()}
-        for name, parameter in weights.items():
-            for key in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{key}.{name}"] = optimizer.state[parameter][key]
+        tensors = {**tensors, **watch.tensors()}
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, beside / "state.safetensors"
         )
         write_json(
-            beside / "state.json", {"inputs": dict(inputs), "history": [asdict(item) for item in history]}
+            beside / "state.json",
+            {
+                "inputs": dict(inputs),
+                "settings": dict(settings),
+                "is_finished": is_finished,
+                "history": [asdict(item) for item in history],
+                "evaluations": [asdict(item) for item in watch.points],
+            },
         )
 
 
-def load_checkpoint(
-    folder: Path,
-    inputs: Mapping[str, str],
-    weights: Mapping[str, torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> list[StepMetrics]:
-    """Copy a checkpoint of the same inputs into the weights and the optimizer; return its steps ([]: none there).
+def load_checkpoint(folder: Path, inputs: Mapping[str, str]) -> Saved | None:
+    """Return the checkpoint of the same inputs, or None where there is none."""
+    raw = read_state(folder)
+    if raw is None or raw.get("inputs") != dict(inputs):
+        return None
+    history = [StepMetrics(**item) for item in raw["history"]]
+    return Saved(history, raw.get("evaluations", []), load_file(folder / "state.safetensors"))
 
-    Raises:
-        GroundTuneError: the checkpoint is of these inputs and does not fit the model.
-    """
+
+def load_together(folder: Path, inputs: Mapping[str, str], world: World) -> Saved | None:
+    """Return in every process what process 0 finds; the others may be on machines without its disk."""
+    saved = load_checkpoint(folder, inputs) if world.is_main else None
+    if world.size == 1:
+        return saved
+    told = None
+    if saved:
+        shapes = {name: list(tensor.shape) for name, tensor in saved.tensors.items()}
+        told = [[asdict(item) for item in saved.history], saved.evaluations, shapes]
+    told = json.loads(world.shared_text(json.dumps(told)))
+    if told is None:
+        return None
+    history, evaluations, shapes = told
+    tensors = world.shared_tensors(saved.tensors if saved else {}, shapes)
+    return Saved([StepMetrics(**item) for item in history], evaluations, tensors)
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """Return what the checkpoint says of itself, or None where there is none."""
+    recover_folder(folder)
     try:
         raw = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return []
-    if raw.get("inputs") != dict(inputs):
-        return []
-    history = [StepMetrics(**item) for item in raw["history"]]
-    tensors = load_file(folder / "state.safetensors")
-    try:
-        with torch.no_grad():
-            for name, parameter in weights.items():
-                parameter.copy_(tensors[f"weight.{name}"])
-                optimizer.state[parameter] = {
-                    "step": torch.tensor(float(len(history))),
-                    "exp_avg": tensors[f"exp_avg.{name}"].to(parameter.device),
-                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(parameter.device),
-                }
-    except (KeyError, RuntimeError) as error:
-        raise GroundTuneError(
-            f"{folder}: does not fit this model ({error}); remove the folder and train again"
-        ) from error
-    return history
+        return None
+    return raw if isinstance(raw, dict) else None

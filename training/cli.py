@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +56,7 @@ def run(
     """Train a LoRA adapter on the run's dataset; a killed run of peft goes on where it was."""
     from training.adapter import train_adapter
     from training.config import TrainSection
+    from training.launch import is_main
 
     workspace = open_workspace()
     place = workspace.run(name)
@@ -69,11 +71,17 @@ def run(
         return
     folder = resolve_model(workspace, base or section(raw, "models", ModelsConfig).base)
     manifest, fresh = train_adapter(place, folder, chosen)
+    if not is_main(chosen):
+        print("this node's part of the training is done; node 0 has the adapter", file=sys.stderr)
+        return
     save_config(place, raw)
     facts = dict(manifest.facts)
+    held_out = f", held-out loss {facts['held_out_loss']:.3f}" if "held_out_loss" in facts else ""
+    kept = f", kept step {facts['kept_step']}" if "stopped_early" in facts else ""
     _report(
         {"adapter": str(place.adapter), **facts},
-        f"adapter {_state(fresh)}: {place.adapter} ({facts['num_steps']} steps, final loss {facts['final_loss']:.3f})",
+        f"adapter {_state(fresh)}: {place.adapter} ({facts['num_steps']} steps, final loss {facts['final_loss']:.3f}"
+        f"{held_out}{kept})",
         as_json,
     )
 

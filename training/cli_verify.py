@@ -12,6 +12,7 @@ import typer
 from data.artefacts import write_json
 from data.config import section, settle_config
 from data.errors import GroundTuneError, InputError
+from data.manifest import folder_digest
 from data.models.config import ModelsConfig
 from data.models.sources import parse_source, source_folder
 from data.workspace import open_workspace
@@ -43,6 +44,9 @@ def verify(
     device: Annotated[
         str, typer.Option(help="cpu, cuda or cuda:N, for adapter-on-base and merged model.")
     ] = "cpu",
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="Do nothing where these very folders have passed before.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare adapter-on-base, merged folder and served API; exits 1 with the cause where they differ."""
@@ -58,6 +62,15 @@ def verify(
     ):
         if not there.is_dir():
             raise InputError(f"{there}: not there; run `groundtune {made_by}` first")
+    path = place.folder / "parity.json"
+    inputs = {
+        "base": folder_digest(folder),
+        "adapter": folder_digest(adapter or place.adapter),
+        "merged": folder_digest(merged or place.merged),
+    }
+    if if_changed and _has_passed(path, inputs):
+        print(path.read_text(encoding="utf-8") if as_json else f"parity gate up to date: {path}")
+        return
 
     from training.parity.folders import Folders
     from training.parity.gate import Limits, Request, check_parity
@@ -76,7 +89,8 @@ def verify(
     )
     with counted("verifying") as advance:
         report = check_parity(request, lambda stage, done, total: advance(done, total))
-    write_json(place.folder / "parity.json", report)
+    report = {**report, "inputs": inputs}
+    write_json(path, report)
     if as_json:
         print(json.dumps(report, ensure_ascii=False))
     else:
@@ -87,7 +101,16 @@ def verify(
         reasons = "; ".join(f"{fault['cause']}: {fault['detail']}" for fault in report["faults"])
         raise GroundTuneError(f"parity gate failed: {reasons}")
     if not as_json:
-        print(f"parity gate passed: {place.folder / 'parity.json'}")
+        print(f"parity gate passed: {path}")
+
+
+def _has_passed(path: Path, inputs: dict[str, str]) -> bool:
+    """Tell whether the last gate let folders of these digests through; by their manifests, so no byte is read."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(report.get("passed")) and report.get("inputs") == inputs
 
 
 def _print_table(report: dict[str, Any]) -> None:

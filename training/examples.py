@@ -7,11 +7,12 @@ the answer and its end-of-turn token carry loss.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.conversations import Conversation, conversation_of_line, messages
+from data.conversations import Conversation, QuestionStyle, conversation_of_line, messages
 from data.errors import InputError
 
 
@@ -45,6 +46,12 @@ def read_conversations(path: Path) -> list[Conversation]:
     if not made:
         raise InputError(f"{path}: holds no conversation; run `groundtune data prepare` again")
     return made
+
+
+def of_styles(conversations: list[Conversation], styles: Sequence[QuestionStyle]) -> list[Conversation]:
+    """Return the conversations in one of the wordings; a row that has none of them keeps the one it has."""
+    covered = {item.row_id for item in conversations if item.style in styles}
+    return [item for item in conversations if item.style in styles or item.row_id not in covered]
 
 
 def encode(conversation: Conversation, tokenizer: Any, max_tokens: int) -> Example:

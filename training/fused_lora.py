@@ -79,6 +79,16 @@ def fuse_lora(model: nn.Module) -> int:
     return count
 
 
+def fused_weights(module: nn.Module) -> list[nn.Parameter]:
+    """Return the matrices that a module computes with in place of its parts; none if it is not fused."""
+    if not (isinstance(module, LoraLayer) and "forward" in vars(module)):
+        return []
+    name = module.active_adapters[0]
+    base: Any = module.base_layer
+    low: Any = [module.lora_A[name].weight, module.lora_B[name].weight]
+    return [base.weight, *([] if base.bias is None else [base.bias]), *low]
+
+
 def _is_plain(module: Any) -> bool:
     adapters = module.active_adapters
     return (

@@ -6,7 +6,7 @@ The only file that imports peft for training. Knows nothing of schedules or file
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,12 @@ class AdaptedModel:
             self.use_checkpointing()
         self.decoder: Any = model.get_decoder()
         self.head: nn.Linear = model.get_output_embeddings()
+        # What `loss` does, and how it goes from states that predict a label, and the labels, to the summed loss:
+        # ZeRO-3 puts modules in their place, around whose calls it brings weights together.
+        self.run: Callable[[Pack, torch.Tensor | None], torch.Tensor] = self.run_here
+        self.head_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._head_loss
+        # The trained matrices, each whole, which those of the model are not under ZeRO-3.
+        self.whole_weights: Mapping[str, torch.Tensor] = self.parameters()
         self.peft.train()
 
     def use_checkpointing(self) -> None:
@@ -73,9 +79,26 @@ class AdaptedModel:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self.is_checkpointing = True
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Compute without gradient and dropout inside the block, in the arithmetic of training."""
+        self.peft.eval()
+        try:
+            with (
+                torch.no_grad(),
+                torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.needs_autocast),
+            ):
+                yield
+        finally:
+            self.peft.train()
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the trainable matrices by name, in a fixed order."""
         return {name: weight for name, weight in self.peft.named_parameters() if weight.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in PEFT's format."""
+        self.peft.save_pretrained(str(folder), safe_serialization=True, state_dict=dict(self.whole_weights))
 
     def trunk(self, pack: Pack) -> torch.Tensor:
         """Return what the frozen lower layers make of a pack: (1, P, D), without gradient."""
@@ -86,15 +109,24 @@ class AdaptedModel:
             hidden: torch.Tensor = self._decode(pack, input_ids=pack.ids)
             return hidden
 
-    def loss(self, pack: Pack, trunk: torch.Tensor) -> torch.Tensor:
-        """Return the summed cross-entropy (a scalar, float32) of the pack's labels, given its trunk output.
+    def loss(self, pack: Pack, trunk: torch.Tensor | None) -> torch.Tensor:
+        """Return the summed cross-entropy (a scalar, float32) of the pack's labels; the trunk runs if not given.
 
         Only the hidden states that predict a label go through the output matrix: it is a quarter of a 0.5B
         model's arithmetic, and most tokens of a short question carry no loss.
         """
+        return self.run(pack, trunk)
+
+    def run_here(self, pack: Pack, trunk: torch.Tensor | None) -> torch.Tensor:
+        """Do what `loss` says in this process alone."""
+        if trunk is None:
+            trunk = self.trunk(pack)
         with self._only_layers(slice(self.num_trunk_layers, None), keep_norm=True):
             hidden = self._decode(pack, inputs_embeds=trunk)
-        return answer_loss(hidden[0].index_select(0, pack.predicting), self.head.weight, pack.labels)
+        return self.head_loss(hidden[0].index_select(0, pack.predicting), pack.labels)
+
+    def _head_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return answer_loss(states, self.head.weight, labels)
 
     def _decode(self, pack: Pack, **inputs: torch.Tensor) -> torch.Tensor:
         apart: dict[str, Any]

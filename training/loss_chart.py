@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.checkpoint import StepMetrics
+from training.watch import EvaluationMetrics
 
 _SMOOTHING = 0.8
 
 
-def draw_loss(history: Sequence[StepMetrics], path: Path) -> None:
-    """Draw loss against step, raw and exponentially smoothed, with the learning rate; written atomically."""
+def draw_loss(
+    history: Sequence[StepMetrics],
+    path: Path,
+    evaluations: Sequence[EvaluationMetrics] = (),
+    kept_step: int | None = None,
+) -> None:
+    """Draw loss against step, raw and exponentially smoothed, with the learning rate; written atomically.
+
+    Evaluations are a curve of their own; the one whose adapter was kept is marked, if it was chosen by them.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -24,6 +33,13 @@ def draw_loss(history: Sequence[StepMetrics], path: Path) -> None:
     axes = figure.add_subplot()
     axes.plot(steps, [item.loss for item in history], color="tab:blue", alpha=0.3, label="loss")
     axes.plot(steps, smooth, color="tab:blue", label="loss, smoothed")
+    if evaluations:
+        held_out = {item.step: item.eval_loss for item in evaluations}
+        axes.plot(list(held_out), list(held_out.values()), "o-", color="tab:orange", label="held-out loss")
+        if kept_step is not None:
+            axes.plot(
+                [kept_step], [held_out[kept_step]], "*", color="tab:red", markersize=14, label="adapter kept"
+            )
     axes.set(xlabel="optimizer step", ylabel="cross-entropy per answer token (nats)", title="Training loss")
     axes.grid(alpha=0.3)
     rate = axes.twinx()

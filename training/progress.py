@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -22,8 +22,8 @@ from rich.progress import (
 )
 
 from training.checkpoint import StepMetrics
-
-_PLAIN_EVERY_STEPS = 10
+from training.tensorboard import EventFile
+from training.watch import EvaluationMetrics
 
 
 @contextmanager
@@ -43,20 +43,24 @@ def counted(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class TrainingProgress:
-    """Writes every step to `metrics_path` (a resumed run's earlier steps too) and shows the bar.
+    """Writes every step and evaluation to `metrics_path` (a resumed run's earlier ones too) and shows the bar.
 
-    Where stderr is no terminal, a line every ten steps takes the bar's place.
+    Where stderr is no terminal, a line every `plain_every_steps` steps takes the bar's place.
     """
 
-    def __init__(self, metrics_path: Path) -> None:
+    def __init__(
+        self, metrics_path: Path, events: EventFile | None = None, *, plain_every_steps: int = 10
+    ) -> None:
         self._path = metrics_path
+        self._events = events
+        self._plain_every_steps = plain_every_steps
         self._beside = metrics_path.with_name(f".{metrics_path.name}.partial")
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"),
+            TextColumn("loss {task.fields[loss]:.3f}{task.fields[held_out]}"),
             TextColumn("{task.fields[rate]:.0f} tok/s"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -74,17 +78,46 @@ class TrainingProgress:
 
     def advance(self, metrics: StepMetrics, num_steps: int) -> None:
         """Record one finished step."""
-        assert self._file is not None
-        self._file.write(json.dumps(asdict(metrics)) + "\n")
-        self._file.flush()
+        self._write(asdict(metrics))
+        if self._events:
+            self._events.add(
+                metrics.step,
+                {
+                    "train/loss": metrics.loss,
+                    "train/learning_rate": metrics.learning_rate,
+                    "train/grad_norm": metrics.grad_norm,
+                    "train/tokens_per_s": metrics.tokens_per_s,
+                    "train/epoch": metrics.epoch,
+                },
+            )
         if self._task is None:
-            self._task = self._bar.add_task("training", total=num_steps, loss=0.0, rate=0.0)
+            self._task = self._bar.add_task("training", total=num_steps, loss=0.0, rate=0.0, held_out="")
         self._bar.update(self._task, completed=metrics.step, loss=metrics.loss, rate=metrics.tokens_per_s)
-        if self._bar.disable and (metrics.step % _PLAIN_EVERY_STEPS == 0 or metrics.step == num_steps):
+        if self._bar.disable and (metrics.step % self._plain_every_steps == 0 or metrics.step == num_steps):
             self._console.print(
                 f"training: step {metrics.step}/{num_steps}, loss {metrics.loss:.3f}, {metrics.tokens_per_s:.0f} tok/s",
                 highlight=False,
             )
+
+    def evaluated(self, point: EvaluationMetrics) -> None:
+        """Record one evaluation."""
+        self._write(asdict(point))
+        if self._events:
+            self._events.add(point.step, {"eval/loss": point.eval_loss, "eval/rouge_l": point.eval_rouge_l})
+        score = "" if point.eval_rouge_l is None else f", ROUGE-L {point.eval_rouge_l:.1f}"
+        if self._task is not None:
+            self._bar.update(self._task, held_out=f" (held out {point.eval_loss:.3f}{score})")
+        if self._bar.disable:
+            self._console.print(
+                f"evaluation: step {point.step}, held-out loss {point.eval_loss:.3f}{score} "
+                f"({point.eval_seconds:.1f} s)",
+                highlight=False,
+            )
+
+    def _write(self, line: dict[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -175,7 +175,8 @@ def _report(trial: optuna.Trial, folder: Path) -> bool:
     if scores:
         step, value = _FIRST_ANSWER_STEP + len(scores), sum(scores) / len(scores)
     else:
-        losses = [item["loss"] for item in _lines(folder / ".metrics.jsonl.partial")]
+        steps = _lines(folder / ".metrics.jsonl.partial")
+        losses = [item["loss"] for item in steps if "loss" in item]  # the others are evaluations
         if not losses:
             return False
         recent = losses[-10:]

@@ -8,23 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from rapidfuzz.distance import LCSseq
-
-from data.records import HeldOutQuestion, read_records
 from data.workspace import Run
 from training.config import TrainSection
 
 SCORES_FILE = "scores.jsonl"
-
-
-def rouge_l(answer: str, reference: str) -> float:
-    """Return the F1 of the longest common subsequence of characters without white space, 0 to 100."""
-    one, two = ("".join(text.split()) for text in (answer, reference))
-    if not one or not two:
-        return 0.0
-    return 200.0 * LCSseq.similarity(one, two) / (len(one) + len(two))
 
 
 def run_trial(folder: Path, base: Path, config: TrainSection, num_questions: int, max_tokens: int) -> float:
@@ -32,26 +22,24 @@ def run_trial(folder: Path, base: Path, config: TrainSection, num_questions: int
     import torch
 
     from training.adapter import train_adapter
+    from training.held_out import held_out_conversations, score_answers
     from training.parity.generation import Arm
-    from training.parity.prompts import Prompt, encode, held_out_messages, load_tokenizer, render
+    from training.parity.prompts import load_tokenizer
 
     run = Run(folder.name, folder, folder / "index")
     train_adapter(run, base, config)
-    tokenizer = load_tokenizer(base)
-    answers = {
-        item.question: item.answer
-        for item in read_records(run.dataset / "paraphrases.jsonl", HeldOutQuestion)
-    }
-    arm = Arm(base, getattr(torch, config.dtype), "cpu", run.adapter)
+    arm = Arm.load(base, getattr(torch, config.dtype), "cpu", run.adapter)
+    questions = held_out_conversations(run.dataset, "paraphrases", num_questions)
     scores: list[float] = []
     with (folder / SCORES_FILE).open("w", encoding="utf-8") as file:
-        for turns in held_out_messages(run.dataset, num_questions):
-            said = arm.answer(Prompt(turns, encode(tokenizer, render(tokenizer, turns))), max_tokens)
-            text = tokenizer.decode(list(said.ids), skip_special_tokens=True)
-            question = turns[-1]["content"]
-            scores.append(rouge_l(text, answers[question]))
-            line = {"question": question, "answer": text, "rouge_l": round(scores[-1], 2)}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        # In two halves: after the first, a trial that answers poorly can be given up.
+        for half in (questions[: len(questions) // 2], questions[len(questions) // 2 :]):
+            for scored in score_answers(
+                half, load_tokenizer(base), lambda prompts: arm.answer_together(prompts, max_tokens)
+            ):
+                scores.append(scored.rouge_l)
+                line = {**asdict(scored), "rouge_l": round(scored.rouge_l, 2)}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
     return sum(scores) / len(scores)
 

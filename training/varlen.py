@@ -53,18 +53,18 @@ def _forward(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """query: (1, H, P, D), key and value: (1, G, P, D) -> (1, P, H, D); `attention_mask` is not looked at."""
-    if spans is None:  # an ordinary causal forward, as of generation within the training process
-        spans = Spans(
-            (query.shape[2],),
-            torch.tensor([0, query.shape[2]], dtype=torch.int32).to(query.device),
-            query.shape[2],
+    shares = query.shape[1] != key.shape[1]
+    if spans is None:  # generation within the training process: one conversation, whole or by its next token
+        is_whole = query.shape[2] == key.shape[2]
+        made = functional.scaled_dot_product_attention(
+            query, key, value, is_causal=is_whole, scale=scaling, enable_gqa=shares
         )
+        return made.transpose(1, 2), None
     if query.is_cuda:
         made = _flash(
             query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), spans, scaling
         )
         return made[None], None
-    shares = query.shape[1] != key.shape[1]
     parts = [
         functional.scaled_dot_product_attention(*part, is_causal=True, scale=scaling, enable_gqa=shares)
         for part in zip(

@@ -109,6 +109,7 @@ async def _ask(client: AsyncOpenAI, arm: Arm, question: Question, settings: AskS
                 messages=[{"role": "user", "content": question.text}],
                 temperature=0,
                 max_tokens=settings.max_tokens,
+                extra_body=dict(arm.body) or None,
             )
         except (APIConnectionError, APIStatusError) as error:
             status = getattr(error, "status_code", 503)

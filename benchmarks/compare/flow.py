@@ -12,18 +12,43 @@ from typing import Any
 from benchmarks.compare.arms import Arm
 from benchmarks.compare.asking import AskSettings, ask_arms
 from benchmarks.compare.journal import Journal
-from benchmarks.compare.questions import Question
+from benchmarks.compare.judge import cases, judge_questions, judge_record
+from benchmarks.compare.questions import Question, RowChoice, choose
 from benchmarks.compare.report import Compared, build_report
 from benchmarks.compare.server import run_server
+from benchmarks.compare.stale import ProbeArms, probe_record, stale_questions
 from benchmarks.measures.likeness import similarities
 from benchmarks.measures.prices import PriceTable
 from benchmarks.measures.scores import Given, Measure, Scores, score
 from data.artefacts import digest_of
 from data.config import read_config
+from data.diff.changes import Change
 from data.manifest import folder_digest
 from data.workspace import Run
 from rag.versions import current_version
 from serving.quickstart.scores import without_markers
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The stale-knowledge probe (benchmarks.compare.stale): the `changes` to ask about, of `num_stale` in all."""
+
+    arms: ProbeArms
+    changes: Sequence[Change]
+    num_stale: int
+
+    @property
+    def both(self) -> tuple[Arm, Arm]:
+        """The tuned model's two arms."""
+        return self.arms.alone, self.arms.served
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Who judges, and how many of the answerable questions."""
+
+    judge: Arm
+    num_questions: int
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,10 @@ class Plan:
         embedding: Folder of the model for the similarity of meaning; None leaves it out.
         folder: Gets the journal.
         seed: With which the questions were drawn.
+        rows: Which rows the questions are about, as `about_rows` takes it.
+        note: What a reader must know of the questions; "" for nothing.
+        probe: What the tuned model may have learned wrong; None: nothing is.
+        judging: None leaves the judge out.
         command: As the user typed it.
     """
 
@@ -54,6 +83,10 @@ class Plan:
     embedding: Path | None
     folder: Path
     seed: int
+    rows: RowChoice
+    note: str
+    probe: Probe | None
+    judging: Judging | None
     command: str
 
 
@@ -63,21 +96,20 @@ def compare(plan: Plan) -> dict[str, Any]:
     Raises:
         GroundTuneError: a server is not there, or did not answer every question.
     """
-    with Journal(plan.folder / "answers.jsonl") as journal:
-        wanted = [(arm, question) for arm in plan.arms for question in plan.questions]
-        missing = {arm.label for arm, item in wanted if journal.get(plan.ask.key(arm, item)) is None}
-        if missing:
-            with _urls(plan, missing) as urls, _progress(len(wanted)) as advance:
-                advance(sum(journal.get(plan.ask.key(arm, item)) is not None for arm, item in wanted))
-                asked = [arm for arm in plan.arms if arm.label in missing]
-                asyncio.run(ask_arms(asked, urls, plan.questions, plan.ask, journal, lambda: advance(1)))
-        answers = {
-            arm.label: [_known(journal.get(plan.ask.key(arm, item))) for item in plan.questions]
-            for arm in plan.arms
-        }
-    scores = _scores(plan, answers)
+    probe = None
+    with Journal(plan.folder / "answers.jsonl") as journal, _Servers(plan) as servers:
+        answers = _answers(plan, journal, servers, plan.arms, plan.questions, "asking")
+        if plan.probe is not None:
+            given = _answers(
+                plan, journal, servers, plan.probe.both, stale_questions(plan.probe.changes), "stale rows"
+            )
+            probe = probe_record(plan.probe.changes, plan.probe.num_stale, given)
+        scores = _scores(plan, answers)
+        judged = _judged(plan, journal, servers, answers, scores) if plan.judging is not None else None
     settings = {
         "run": plan.run.name,
+        "rows": plan.rows,
+        "note": plan.note,
         "max_tokens": plan.ask.max_tokens,
         "concurrency": plan.ask.concurrency,
         "seed": plan.seed,
@@ -85,13 +117,16 @@ def compare(plan: Plan) -> dict[str, Any]:
         "currency": plan.prices.currency if plan.prices else None,
     }
     return build_report(
-        Compared(plan.arms, plan.questions, answers, scores, plan.main, settings, plan.command)
+        Compared(plan.arms, plan.questions, answers, scores, plan.main, settings, plan.command, probe, judged)
     )
 
 
-def identities(run: Run, arms: Sequence[Arm]) -> dict[str, str]:
+def identities(run: Run, arms: Sequence[Arm], stale: Sequence[Change] = ()) -> dict[str, str]:
     """Return digests of what the run's own arms depend on, as far as it lies in the run: an answer of another
-    adapter, index or configuration is not used again. Of a model behind a URL nothing is known but its name."""
+    adapter, index or configuration is not used again. Of a model behind a URL nothing is known but its name.
+
+    `stale`: where there is any, the tuned model as it is served answers from the index too.
+    """
     config = read_config(run.config) if run.config.is_file() else {}
     parts: dict[str, Any] = {
         name: config.get(name, {}) for name in ("models", "serve", "retrieve", "index", "prepare")
@@ -102,10 +137,46 @@ def identities(run: Run, arms: Sequence[Arm]) -> dict[str, str]:
             of_arm = dict(parts)
             if "tuned" in arm.model and run.merged.is_dir():
                 of_arm["merged"] = folder_digest(run.merged)
-            if arm.model.endswith("rag"):
+            may_search = arm.model.endswith("rag") or ("tuned" in arm.model and bool(stale) and not arm.body)
+            if may_search:
                 of_arm["index_version"] = current_version(run.index)
             found[arm.label] = digest_of(of_arm)
     return found
+
+
+def _judged(
+    plan: Plan,
+    journal: Journal,
+    servers: _Servers,
+    answers: Mapping[str, Sequence[Given]],
+    scores: Mapping[str, Sequence[Scores]],
+) -> dict[str, Any]:
+    assert plan.judging is not None
+    judge = plan.judging.judge
+    answerable = [place for place, question in enumerate(plan.questions) if question.wanted.is_answerable]
+    places = choose(answerable, plan.judging.num_questions, plan.seed)
+    found = cases(plan.arms, plan.questions, answers, places)
+    replies = _answers(plan, journal, servers, (judge,), judge_questions(found), "judging")[judge.label]
+    return judge_record(judge, plan.arms, found, [given.text for given in replies], scores)
+
+
+def _answers(
+    plan: Plan,
+    journal: Journal,
+    servers: _Servers,
+    arms: Sequence[Arm],
+    questions: Sequence[Question],
+    what: str,
+) -> dict[str, list[Given]]:
+    """Return every arm's answers in the order of the questions, having asked for those that the journal lacks."""
+    keys = {arm.label: [plan.ask.key(arm, question) for question in questions] for arm in arms}
+    lacking = [arm for arm in arms if any(journal.get(key) is None for key in keys[arm.label])]
+    if lacking:
+        urls = servers.urls(lacking)
+        with _progress(what, len(arms) * len(questions)) as advance:
+            advance(sum(journal.get(key) is not None for of_arm in keys.values() for key in of_arm))
+            asyncio.run(ask_arms(lacking, urls, questions, plan.ask, journal, lambda: advance(1)))
+    return {label: [_known(journal.get(key)) for key in of_arm] for label, of_arm in keys.items()}
 
 
 def _known(given: Given | None) -> Given:
@@ -134,27 +205,37 @@ def _scores(plan: Plan, answers: Mapping[str, Sequence[Given]]) -> dict[str, lis
     }
 
 
-@contextlib.contextmanager
-def _urls(plan: Plan, labels: set[str]) -> Iterator[dict[str, str]]:
-    """Yield each arm's URL; the run's server is up meanwhile if one of `labels` needs it."""
-    urls = {arm.label: arm.url for arm in plan.arms if arm.url is not None}
-    own = [arm.label for arm in plan.arms if arm.url is None]
-    if plan.url is not None:
-        yield {**urls, **dict.fromkeys(own, plan.url)}
-    elif labels & set(own):
-        with run_server(plan.run) as url:
-            yield {**urls, **dict.fromkeys(own, url)}
-    else:
-        yield urls
+class _Servers:
+    """Where the arms answer; the run's own server is found or started when an arm first needs it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._run = plan.run
+        self._own = plan.url
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> _Servers:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stack.close()
+
+    def urls(self, arms: Sequence[Arm]) -> dict[str, str]:
+        """Return the API of each arm, by label."""
+        return {arm.label: arm.url or self._own_url() for arm in arms}
+
+    def _own_url(self) -> str:
+        if self._own is None:
+            self._own = self._stack.enter_context(run_server(self._run))
+        return self._own
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Any]:
+def _progress(what: str, total: int) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("asking", total=total)
+        task = progress.add_task(what, total=total)
         yield lambda num: progress.advance(task, num)

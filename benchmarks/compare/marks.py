@@ -8,7 +8,8 @@ from difflib import SequenceMatcher
 from data.records import normalised
 from rag.terms import has_cjk
 
-_UNIT = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+|[^\w]", re.UNICODE)
+_MARKER = re.compile(r"\[\d+\]")
+_UNIT = re.compile(r"\[\d+\]|[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+|[^\w]", re.UNICODE)
 _SHORTEST_MATCH = 2
 
 Piece = tuple[str, bool]
@@ -18,7 +19,8 @@ Piece = tuple[str, bool]
 def marked(answer: str, reference: str) -> list[Piece]:
     """Return the answer's pieces in order; joined they are the answer."""
     units, others = _UNIT.findall(answer), _UNIT.findall(reference)
-    shared = [not unit.strip() for unit in units]
+    # A citation's marker says nothing that a reference could.
+    shared = [not unit.strip() or _MARKER.fullmatch(unit) is not None for unit in units]
     matcher = SequenceMatcher(
         None, [normalised(unit) for unit in units], [normalised(unit) for unit in others], autojunk=False
     )

@@ -7,13 +7,19 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args
 
 from benchmarks.measures.scores import Wanted
 from data.errors import InputError
+from data.learned import trained_rows
+from data.manifest import read_manifest
 from data.records import HeldOutQuestion, Row, read_records
 
 _EXPECTED = '{"question": ...} with "row_id": ..., "row": ..., "answer": ... or "unanswerable": true'
+
+Drawn = TypeVar("Drawn")
+RowChoice = Literal["all", "unseen", "trained"]
+ROW_CHOICES: tuple[RowChoice, ...] = get_args(RowChoice)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,43 @@ def questions_of_file(path: Path, rows: Sequence[Row]) -> tuple[list[Question], 
     )
 
 
-def choose(questions: Sequence[Question], limit: int, seed: int) -> list[Question]:
+def where_from(dataset: Path) -> str:
+    """Return a sentence on a run's held-out questions where it changes what the figures mean; "" where not."""
+    manifest = read_manifest(dataset)
+    source = manifest.facts.get("question_source") if manifest is not None else None
+    if source not in ("own", "test"):
+        return ""
+    told = "The questions are the rows' own wording, by which retrieval finds a row more easily than by people's."
+    if source == "own":
+        told += " Training saw these rows, each with another wording of its question."
+    return told
+
+
+def about_rows(questions: Sequence[Question], dataset: Path, rows: RowChoice) -> list[Question]:
+    """Return the questions about rows that training has not seen, or about those that it has; "all": every one.
+
+    A question without a row of this run (only an answer was given) is about an unseen one.
+
+    Raises:
+        InputError: the dataset is not there, or no question is left.
+    """
+    if rows == "all":
+        return list(questions)
+    trained = {row.row_id for row in trained_rows(dataset)}
+    left = [
+        question
+        for question in questions
+        if bool(trained.intersection(question.wanted.right_rows)) == (rows == "trained")
+    ]
+    if not left:
+        raise InputError(
+            f"--rows {rows}: none of {len(questions)} questions is about such a row ({len(trained)} rows were "
+            "trained on); prepare the run with --test SHARE to keep rows from training, or ask --rows all"
+        )
+    return left
+
+
+def choose(questions: Sequence[Drawn], limit: int, seed: int) -> list[Drawn]:
     """Return `limit` of the questions, drawn with `seed`, in their order; 0 or too many: all."""
     if limit == 0 or limit >= len(questions):
         return list(questions)

@@ -9,21 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.arms import Arm
+from benchmarks.compare.judge import judge_sentences
 from benchmarks.compare.marks import marked
 from benchmarks.compare.questions import Question
-from benchmarks.compare.verdicts import Pair, Table, compare_all, sentences, summarise
+from benchmarks.compare.stale import probe_sentence
+from benchmarks.compare.verdicts import Pair, Table, compare_all, findings, summarise
 from benchmarks.machine import describe_machine
 from benchmarks.measures.scores import MEASURES, Given, Measure, is_refusal
 from benchmarks.significance import CONFIDENCE, NUM_RESAMPLES
 from data.artefacts import write_json, write_text
 
 KIND = "groundtune compare"
+# One answer costs too little to be read.
+_COST_OF = 1000
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "chromadb", "sacrebleu", "openai")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Everything that a report is made of; answers and scores by arm, in the order of the questions."""
+    """Everything that a report is made of; answers and scores by arm, in the order of the questions.
+
+    `probe` and `judged` are the records of benchmarks.compare.stale and .judge; None where they were left out.
+    """
 
     arms: Sequence[Arm]
     questions: Sequence[Question]
@@ -32,6 +39,8 @@ class Compared:
     main: Measure
     settings: Mapping[str, Any]
     command: str
+    probe: Mapping[str, Any] | None = None
+    judged: Mapping[str, Any] | None = None
 
 
 def build_report(compared: Compared) -> dict[str, Any]:
@@ -40,6 +49,11 @@ def build_report(compared: Compared) -> dict[str, Any]:
     categories = [question.category for question in questions]
     pairs = compare_all(compared.scores, categories, main)
     num_unanswerable = sum(not question.wanted.is_answerable for question in questions)
+    found = findings(compared.scores, pairs, main, num_unanswerable)
+    if compared.judged is not None:
+        found["judge"] = judge_sentences(compared.judged)
+    if compared.probe is not None:
+        found["stale"] = [probe_sentence(compared.probe)]
     return {
         "kind": KIND,
         "command": compared.command,
@@ -51,7 +65,10 @@ def build_report(compared: Compared) -> dict[str, Any]:
         "measures": [asdict(measure) for measure in MEASURES],
         "num_answerable": len(questions) - num_unanswerable,
         "num_unanswerable": num_unanswerable,
-        "verdicts": sentences(compared.scores, pairs, main, num_unanswerable),
+        "findings": found,
+        "verdicts": [sentence for of_one in found.values() for sentence in of_one],
+        "judge": compared.judged,
+        "stale": compared.probe,
         "summary": {
             arm: {name: asdict(interval) if interval else None for name, interval in of_arm.items()}
             for arm, of_arm in summarise(compared.scores).items()
@@ -119,7 +136,10 @@ def print_report(report: Mapping[str, Any]) -> None:
     for measure in shown:
         cells = [format_interval(of_arm[measure["name"]], measure) for of_arm in report["summary"].values()]
         grid.add_row(heading(measure, report), *(escape(cell) for cell in cells))
-    console.print(grid)
+    if shown:
+        console.print(grid)
+    if report["settings"].get("note"):
+        console.print(escape(report["settings"]["note"]), style="dim", highlight=False)
     for sentence in report["verdicts"]:
         console.print(f"• {escape(sentence)}", highlight=False)
 
@@ -137,7 +157,7 @@ def heading(measure: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     """Return a measure's heading with its unit."""
     unit = {"points": "", "%": " (%)", "tokens": "", "s": " (s)"}.get(measure["unit"])
     if unit is None:
-        unit = f" ({report['settings']['currency']})"
+        unit = f" ({report['settings']['currency']} for {_COST_OF:,})"
     return f"{measure['label']}{unit}"
 
 
@@ -145,8 +165,9 @@ def format_interval(interval: Mapping[str, Any] | None, measure: Mapping[str, An
     """Return `mean [low, high]`, or a dash."""
     if interval is None:
         return "–"
-    digits = {"points": 1, "%": 1, "tokens": 0, "s": 2}.get(measure["unit"], 6)
-    mean, low, high = (interval[end] for end in ("mean", "low", "high"))
+    digits = {"points": 1, "%": 1, "tokens": 0, "s": 2}.get(measure["unit"], 3)
+    scale = _COST_OF if measure["unit"] == "cost" else 1
+    mean, low, high = (scale * interval[end] for end in ("mean", "low", "high"))
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 

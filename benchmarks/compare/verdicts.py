@@ -65,16 +65,24 @@ def compare_all(table: Table, categories: Sequence[str], main: Measure) -> list[
     return pairs
 
 
-def sentences(table: Table, pairs: Sequence[Pair], main: Measure, num_unanswerable: int) -> list[str]:
-    """Say what the comparison shows: the best arm, every two arms, the categories, the refusals."""
+def findings(
+    table: Table, pairs: Sequence[Pair], main: Measure, num_unanswerable: int
+) -> dict[str, list[str]]:
+    """Say what the comparison shows: the best arm, every two arms, the categories, what is wrong and refused."""
     overall = [pair for pair in pairs if pair.category is None]
-    told = [_best(table, overall, main)]
-    told += [_pair_sentence(pair) for pair in overall if pair.measure == main]
-    told += _category_sentences(pairs)
-    told += _plain_sentences(table, overall, BY_NAME["contradicts"], "contradict the reference")
+    best = _best(table, overall, main)
+    faults = _plain_sentences(table, overall, BY_NAME["contradicts"], "contradict the reference")
     if num_unanswerable:
-        told += _plain_sentences(table, overall, BY_NAME["refusal_right"], "refuse exactly when they should")
-    return [sentence for sentence in told if sentence]
+        faults += _plain_sentences(
+            table, overall, BY_NAME["refusal_right"], "refuse exactly when they should"
+        )
+    told = {
+        "best": [best] if best else [],
+        "pairs": [_pair_sentence(pair) for pair in overall if pair.measure == main],
+        "categories": _category_sentences(pairs),
+        "faults": faults,
+    }
+    return {about: sentences for about, sentences in told.items() if sentences}
 
 
 def _compare(
@@ -118,12 +126,16 @@ def _pair_sentence(pair: Pair) -> str:
         # The arm named first in the command is the one that the other is measured against.
         amount = _signed(-difference.mean, -difference.high, -difference.low, pair.measure)
         confidence = _confidence(pair.comparison.confidence)
-        return f"{pair.second} adds nothing significant over {pair.first}: {amount} (sign: {confidence})."
+        return (
+            f"{pair.second} adds nothing significant over {pair.first}: {amount}; confidence in the direction "
+            f"{confidence}."
+        )
     other = pair.second if better == pair.first else pair.first
     flipped = better == pair.second
     ends = (-difference.high, -difference.low) if flipped else (difference.low, difference.high)
     amount = _signed(-difference.mean if flipped else difference.mean, *ends, pair.measure)
-    return f"{better} is better than {other} on these {difference.num} questions: {amount}."
+    confidence = _confidence(pair.comparison.confidence)
+    return f"{better} is better than {other} on these {difference.num} questions: {amount}, confidence {confidence}."
 
 
 def _category_sentences(pairs: Sequence[Pair]) -> list[str]:
@@ -152,6 +164,10 @@ def _plain_sentences(table: Table, overall: Sequence[Pair], measure: Measure, wh
     parts = [f"{arm} {_with_interval(mean, measure)}" for arm, mean in means.items() if mean is not None]
     if not parts:
         return []
+    if measure.higher_is_better is False and not any(
+        mean.mean for mean in means.values() if mean is not None
+    ):
+        return [f"No arm's answers {what}, as far as words tell."]
     told = f"Answers that {what}: {', '.join(parts)}."
     decided = [
         f"{pair.better} better than {pair.second if pair.better == pair.first else pair.first} "

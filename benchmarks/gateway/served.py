@@ -19,7 +19,7 @@ from serving.service import Service, run_service
 def main() -> None:
     """Serve until terminated."""
     port, upstream = int(sys.argv[1]), sys.argv[2]
-    models = ModelTable([ServedModel("base", external_engine("base", upstream, "m"))])
+    models = ModelTable([ServedModel("base", external_engine("base", (upstream,), "m"))])
     with TemporaryDirectory() as folder:
         service = Service(
             lineup=Lineup(models, ()),

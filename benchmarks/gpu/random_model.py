@@ -1,6 +1,7 @@
 """Model folders of a known shape with random weights: for speed, where what is answered does not matter.
 
-The vocabulary is that of the tokenizer folder given, so that every token decodes. Knows nothing of serving.
+The vocabulary is that of the tokenizer folder given, so that every token decodes. The layers' matrices are bf16, fp8 in
+blocks of 128 by 128 as DeepSeek publishes it, or AWQ's 4 bits in groups of 128. Knows nothing of serving.
 """
 
 from __future__ import annotations
@@ -12,6 +13,15 @@ from pathlib import Path
 from typing import Any
 
 _SHARD_LAYERS = 8
+_BLOCK = 128
+# What config.json says of the layers' matrices.
+QUANTIZATIONS: Mapping[str, Mapping[str, Any]] = {
+    "bf16": {},
+    "fp8": {
+        "quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [_BLOCK, _BLOCK],
+    },
+    "awq": {"quant_method": "awq", "bits": 4, "group_size": _BLOCK, "version": "gemm", "zero_point": True},
+}  # fmt: skip
 
 # InternLM-chat-7B's shape as Llama's (biases on attention), and Qwen2.5-7B's grouped-query attention.
 SHAPES: Mapping[str, Mapping[str, Any]] = {
@@ -30,12 +40,15 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 
 
-def make_random_model(shape: str, tokenizer: Path, out: Path, device: str) -> dict[str, Any]:
-    """Write `out`, an ordinary Hugging Face folder in bf16; returns its size in parameters and bytes.
+def make_random_model(
+    shape: str, tokenizer: Path, out: Path, device: str, weights: str = "bf16"
+) -> dict[str, Any]:
+    """Write `out`, an ordinary Hugging Face folder; returns its size in parameters and bytes.
 
     Args:
         tokenizer: A folder with tokenizer.json and tokenizer_config.json; both are copied.
         device: Where the random numbers are made, as in `cuda`.
+        weights: Of QUANTIZATIONS.
     """
     import torch
     from safetensors.torch import save_file
@@ -59,17 +72,16 @@ def make_random_model(shape: str, tokenizer: Path, out: Path, device: str) -> di
     out.mkdir(parents=True)
     torch.manual_seed(17)
     index: dict[str, str] = {}
+    size = 0
     for shard, names in enumerate(_shards(list(shapes)), start=1):
         file = f"model-{shard:05d}.safetensors"
-        tensors = {}
+        tensors: dict[str, Any] = {}
         for name in names:
-            # Small enough that activations neither vanish nor overflow through the layers.
-            scale = 1.0 if "norm" in name else 0.02
-            made = torch.randn(shapes[name], dtype=torch.bfloat16, device=device) * scale
-            tensors[name] = (torch.ones_like(made) if "norm" in name else made).cpu()
-            index[name] = file
+            kind = weights if "layers" in name and len(shapes[name]) == 2 else "bf16"
+            tensors |= _tensors(name, shapes[name], kind, device)
+        index |= dict.fromkeys(tensors, file)
+        size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         save_file(tensors, str(out / file), metadata={"format": "pt"})
-    size = sum(2 * _product(shape) for shape in shapes.values())
     _write_json(out / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": index})
     _write_json(
         out / "config.json",
@@ -79,12 +91,50 @@ def make_random_model(shape: str, tokenizer: Path, out: Path, device: str) -> di
             # transformers 5 writes these under other names, which engines made before it do not read.
             "torch_dtype": "bfloat16",
             "rope_theta": 10000.0,
+            **({"quantization_config": QUANTIZATIONS[weights]} if weights != "bf16" else {}),
         },
     )
     for path in tokenizer.iterdir():
         if path.name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
             shutil.copyfile(path, out / path.name)
-    return {"shape": shape, "num_parameters": size // 2, "size_bytes": size, "vocab_size": vocab_size}
+    # An embedding is looked up, not read whole, for a token.
+    embedding = 2 * vocab_size * int(config.hidden_size)
+    return {
+        "shape": shape,
+        "weights": weights,
+        "num_parameters": sum(map(_product, shapes.values())),
+        "size_bytes": size,
+        "read_a_token_bytes": size - embedding,
+        "vocab_size": vocab_size,
+    }
+
+
+def _tensors(name: str, shape: tuple[int, ...], kind: str, device: str) -> dict[str, Any]:
+    """Return a weight's tensors on the CPU, small enough that activations neither vanish nor overflow."""
+    import torch
+
+    if "norm" in name:
+        return {name: torch.ones(shape, dtype=torch.bfloat16)}
+    if kind == "fp8":
+        values = (torch.randn(shape, dtype=torch.bfloat16, device=device) * 64).to(torch.float8_e4m3fn)
+        blocks = torch.full([-(-side // _BLOCK) for side in shape], 0.02 / 64)
+        return {name: values.cpu(), f"{name}_scale_inv": blocks}
+    if kind == "awq":
+        rows, columns = shape[1], shape[0]  # in, out
+        stem, groups = name.removesuffix(".weight"), -(-rows // _BLOCK)
+        return {
+            f"{stem}.qweight": _four_bits((rows, columns // 8), device),
+            f"{stem}.qzeros": _four_bits((groups, columns // 8), device),
+            # Weight less zero is 6.5 on average, both being anything from 0 to 15.
+            f"{stem}.scales": torch.full((groups, columns), 0.02 / 6.5, dtype=torch.float16),
+        }
+    return {name: (torch.randn(shape, dtype=torch.bfloat16, device=device) * 0.02).cpu()}
+
+
+def _four_bits(shape: tuple[int, ...], device: str) -> Any:
+    import torch
+
+    return torch.randint(-(2**31), 2**31, shape, dtype=torch.int64, device=device).to(torch.int32).cpu()
 
 
 def _shards(names: list[str]) -> list[list[str]]:

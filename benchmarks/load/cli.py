@@ -7,12 +7,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data.errors import InputError, UsageError
+from data.errors import UsageError
 from data.options import JsonOption, NameOption
+
+if TYPE_CHECKING:
+    from benchmarks.load.prompts import Prompt
 
 _LIMIT_NAMES = ("ttft", "tpot", "e2e")
 
@@ -32,6 +35,11 @@ def load(
     burstiness: Annotated[
         float, typer.Option(help="Shape of gamma's gaps: below 1 in bursts, above 1 evener.")
     ] = 0.5,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Open loop: replay JSON Lines of timestamp and question, or the server's own log."),
+    ] = None,
+    speed: Annotated[float, typer.Option(min=0.01, help="Replay a trace so many times faster.")] = 1.0,
     requests: Annotated[
         int | None, typer.Option(min=1, help="Requests a level; default: 10 x concurrency, at least 30.")
     ] = None,
@@ -46,7 +54,8 @@ def load(
         Path | None, typer.Option(help="Folder of the model's tokenizer, to count tokens in pieces.")
     ] = None,
     questions: Annotated[
-        Path | None, typer.Option(help="JSON Lines with `question`; default: the run's held-out ones.")
+        Path | None,
+        typer.Option(help="JSON Lines with `question`, or a workbook; default: the run's held-out ones."),
     ] = None,
     name: NameOption = "quickstart",
     body: Annotated[str, typer.Option(help="JSON laid over each request's body.")] = "{}",
@@ -57,13 +66,14 @@ def load(
     seed: Annotated[int, typer.Option(help="Of the questions' order and the arrivals.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for load.json, load.csv and load.png; default: var/bench/load."),
+        typer.Option(help="Folder for load.json, .csv, .png and .html; default: var/bench/load."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put load on an OpenAI-compatible server: first token, time per token, throughput, errors."""
     from benchmarks.load.arrivals import KINDS
     from benchmarks.load.connection import parse_address
+    from benchmarks.load.prompts import read_questions, read_trace
     from benchmarks.load.report import print_table, write_files
     from benchmarks.load.request import RequestSettings
     from benchmarks.load.runner import Level, LoadPlan, run_load
@@ -73,14 +83,17 @@ def load(
     kind = next((known for known in KINDS if known == arrivals), None)
     if kind is None:
         raise UsageError(f"--arrivals {arrivals!r}: choose one of {', '.join(KINDS)}")
-    if (concurrency is None) == (rate is None):
-        raise UsageError("give either --concurrency (closed loop) or --rate (open loop)")
+    if sum(way is not None for way in (concurrency, rate, trace)) != 1:
+        raise UsageError("give either --concurrency (closed loop), --rate or --trace (open loop)")
     parse_address(url)
-    if concurrency is not None:
-        at_once = [int(number) for number in _numbers(concurrency, "--concurrency", whole=True)]
+    events = read_trace(trace, speed) if trace is not None else None
+    if events is not None:
+        levels = [Level(min(requests or len(events.due_s), len(events.due_s)), trace=events)]
+    elif concurrency is not None:
+        at_once = [int(number) for number in numbers(concurrency, "--concurrency", whole=True)]
         levels = [Level(requests or max(30, 10 * number), concurrency=number) for number in at_once]
     else:
-        rates = _numbers(rate or "", "--rate")
+        rates = numbers(rate or "", "--rate")
         # A ramp's mean rate is half of that at its end.
         share = 0.5 if kind == "ramp" else 1.0
         levels = [
@@ -101,7 +114,11 @@ def load(
         seed=seed,
     )
     counter = TokenCounter(tokenizer) if tokenizer else None
-    asked = _read_questions(questions or workspace.run(name).dataset / "paraphrases.jsonl")
+    asked: Sequence[Prompt] = (
+        events.prompts
+        if events is not None
+        else read_questions(questions or workspace.run(name).dataset / "paraphrases.jsonl")
+    )
     report = run_load(plan, asked, counter)
     folder = out or workspace.root / "bench" / "load"
     write_files(report, folder)
@@ -140,14 +157,19 @@ def compare(
         raise typer.Exit(1)
 
 
-def _numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
+def numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
+    """Return the numbers of a text like 1,4,16.
+
+    Raises:
+        UsageError: it is none such, or one is not above 0.
+    """
     try:
-        numbers = [float(int(part)) if whole else float(part) for part in text.split(",")]
+        found = [float(int(part)) if whole else float(part) for part in text.split(",")]
     except ValueError:
-        numbers = []
-    if not numbers or min(numbers) <= 0:
+        found = []
+    if not found or min(found) <= 0:
         raise UsageError(f"{option} {text!r}: expected numbers above 0, separated by commas, as in 1,4,16")
-    return numbers
+    return found
 
 
 def _limits(texts: Sequence[str]) -> dict[str, float]:
@@ -173,25 +195,3 @@ def _extra(body: str) -> dict[str, object]:
     if not isinstance(extra, dict):
         raise UsageError(f"--body {body!r}: expected a JSON object, as in '{{\"ignore_eos\": true}}'")
     return extra
-
-
-def _read_questions(path: Path) -> list[str]:
-    """Return the `question` of every line.
-
-    Raises:
-        InputError: the file cannot be read, a line has none, or there is no line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give --questions FILE or a --name") from error
-    asked = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                asked.append(str(json.loads(line)["question"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f'{path}:{number}: expected {{"question": "..."}} ({error!r})') from error
-    if not asked:
-        raise InputError(f"{path}: no question; give --questions FILE with one a line")
-    return asked

@@ -25,10 +25,13 @@ _PLAIN = (
 
 
 def write_files(report: Mapping[str, Any], folder: Path) -> None:
-    """Write load.json, load.csv and load.png into `folder`."""
+    """Write load.json, load.csv, load.png and load.html into `folder`."""
+    from benchmarks.load.page import render
+
     write_json(folder / "load.json", report)
     write_text(folder / "load.csv", csv_of(report))
     draw(report, folder / "load.png")
+    write_text(folder / "load.html", render(report))
 
 
 def csv_of(report: Mapping[str, Any]) -> str:
@@ -39,7 +42,7 @@ def csv_of(report: Mapping[str, Any]) -> str:
         row = {
             "model": report["model"],
             "mode": level["mode"],
-            "level": level["concurrency"] or level["rate"],
+            "level": level["concurrency"] or level["rate"] or level["label"],
         }
         row |= {name: figures[name] for name in _PLAIN}
         for name, _ in (*_TIMES, ("lateness_ms", "")):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.load.connection import Address
+from benchmarks.load.prompts import Prompt
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,15 @@ class RequestSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def chat_requests(questions: Sequence[str], address: Address, settings: RequestSettings) -> list[bytes]:
+def chat_requests(questions: Sequence[Prompt], address: Address, settings: RequestSettings) -> list[bytes]:
     """Return a streamed chat completion for each question, greedy unless `extra` says otherwise."""
     return [_chat_request(question, address, settings) for question in questions]
 
 
-def _chat_request(question: str, address: Address, settings: RequestSettings) -> bytes:
+def _chat_request(question: Prompt, address: Address, settings: RequestSettings) -> bytes:
     body: dict[str, Any] = {
         "model": settings.model,
-        "messages": [{"role": "user", "content": question}],
+        "messages": [{"role": "user", "content": question}] if isinstance(question, str) else list(question),
         "max_tokens": settings.max_tokens,
         "temperature": 0,
         "stream": True,

@@ -15,6 +15,7 @@ from benchmarks.load.exchange import Exchange
 from benchmarks.load.figures import Sample, figures_of, samples_of
 from benchmarks.load.generator import closed_loop, open_loop
 from benchmarks.load.precise_loop import precise_loop
+from benchmarks.load.prompts import Prompt, Trace
 from benchmarks.load.request import RequestSettings, chat_requests
 from benchmarks.load.stream import read_answer
 from benchmarks.load.tokens import TokenCounter
@@ -28,16 +29,24 @@ _PACKAGES = ("numpy", "httptools")
 
 @dataclass(frozen=True)
 class Level:
-    """One load: `concurrency` requests under way (closed loop), or `rate` a second (open loop)."""
+    """One load: `concurrency` requests under way (closed loop), `rate` a second or a `trace` (open loop)."""
 
     num_requests: int
     concurrency: int | None = None
     rate: float | None = None
+    trace: Trace | None = None
 
     @property
     def label(self) -> str:
         """How tables and charts call it."""
+        if self.trace is not None:
+            return "trace"
         return f"{self.concurrency} at once" if self.rate is None else f"{self.rate:g}/s"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests come whether or not earlier ones were answered."""
+        return self.concurrency is None
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class LoadPlan:
     seed: int = 0
 
 
-def run_load(plan: LoadPlan, questions: Sequence[str], counter: TokenCounter | None) -> dict[str, Any]:
+def run_load(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounter | None) -> dict[str, Any]:
     """Run every level; returns the report, a JSON-like value with every request's times.
 
     Raises:
@@ -77,7 +86,7 @@ def run_load(plan: LoadPlan, questions: Sequence[str], counter: TokenCounter | N
         return runner.run(_run(plan, questions, counter))
 
 
-async def _run(plan: LoadPlan, questions: Sequence[str], counter: TokenCounter | None) -> dict[str, Any]:
+async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounter | None) -> dict[str, Any]:
     settings = await _accepted(plan, questions[0])
     order = list(questions)
     random.Random(plan.seed).shuffle(order)
@@ -87,7 +96,12 @@ async def _run(plan: LoadPlan, questions: Sequence[str], counter: TokenCounter |
     for level in plan.levels:
         num = plan.num_warmup + level.num_requests
         # Each level goes on in the list, so that none finds its prompts in a cache that the one before has filled.
-        chosen = [order[(asked + place) % len(order)] for place in range(num)]
+        if level.trace is None:
+            chosen = [order[(asked + place) % len(order)] for place in range(num)]
+        else:
+            # As they came.
+            chosen = [*order[: plan.num_warmup], *level.trace.prompts[: level.num_requests]]
+            num = len(chosen)
         asked += num
         requests = chat_requests(chosen, address, settings)
         pool = ConnectionPool(address, plan.timeout_s)
@@ -99,7 +113,7 @@ async def _run(plan: LoadPlan, questions: Sequence[str], counter: TokenCounter |
         figures = figures_of(samples, plan.limits)
         levels.append(
             {
-                "mode": "closed" if level.rate is None else "open",
+                "mode": "open" if level.is_open else "closed",
                 "concurrency": level.concurrency,
                 "rate": level.rate,
                 "label": level.label,
@@ -130,17 +144,20 @@ async def _run(plan: LoadPlan, questions: Sequence[str], counter: TokenCounter |
 async def _run_level(
     plan: LoadPlan, level: Level, pool: ConnectionPool, requests: Sequence[bytes]
 ) -> list[Exchange]:
-    warmup, counted = requests[: plan.num_warmup], requests[plan.num_warmup :]
+    num_warmup = len(requests) - level.num_requests
+    warmup, counted = requests[:num_warmup], requests[num_warmup:]
     await closed_loop(pool, warmup, level.concurrency or min(4, len(warmup) or 1))
-    if level.rate is None:
-        assert level.concurrency is not None
+    if level.concurrency is not None:
         return await closed_loop(pool, counted, level.concurrency)
     await pool.open(_READY_CONNECTIONS)
+    if level.trace is not None:
+        return await open_loop(pool, counted, level.trace.due_s[: level.num_requests])
+    assert level.rate is not None
     due_s = arrival_times(plan.arrivals, level.rate, len(counted), seed=plan.seed, burstiness=plan.burstiness)
     return await open_loop(pool, counted, due_s.tolist())
 
 
-async def _accepted(plan: LoadPlan, question: str) -> RequestSettings:
+async def _accepted(plan: LoadPlan, question: Prompt) -> RequestSettings:
     """Return the settings that the server takes: not all know `stream_options`."""
     settings = plan.settings
     address = parse_address(plan.url)
@@ -187,7 +204,7 @@ def _tell(level: Level, figures: Mapping[str, Any], samples: Sequence[Sample]) -
             file=sys.stderr,
         )
     late = figures["lateness_ms"]
-    if level.rate is not None and late and late["p99"] > 5:
+    if level.is_open and late and late["p99"] > 5:
         print(
             f"  note: this machine was busy: requests left up to {late['p99']:.1f} ms late (p99)",
             file=sys.stderr,

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.load.exchange import Exchange
 
-_TIMING = re.compile(r"([\w.-]+)\s*;\s*dur\s*=\s*([\d.]+)")
+TIMING = re.compile(r"([\w.-]+)\s*;\s*dur\s*=\s*([\d.]+)")
 _SEPARATOR = re.compile(rb"\r?\n\r?\n")
 
 
@@ -44,9 +44,7 @@ class Answer:
 
 def read_answer(exchange: Exchange) -> Answer:
     """Return the answer in an exchange that is over; what is wrong with it stands in `error`."""
-    stages = {
-        name: float(value) for name, value in _TIMING.findall(exchange.headers.get("server-timing", ""))
-    }
+    stages = {name: float(value) for name, value in TIMING.findall(exchange.headers.get("server-timing", ""))}
     if exchange.error or exchange.status != 200:
         body = b"".join(part for _, part in exchange.chunks).decode(errors="replace")
         return Answer((), None, None, "", stages, exchange.error or f"HTTP {exchange.status}", body[:300])

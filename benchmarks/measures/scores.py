@@ -28,6 +28,7 @@ class Measure:
         unit: "points" and "%" run from 0 to 100; "s", "tokens" and "cost" have no upper end.
         higher_is_better: False: lower is; None: neither.
         is_binary: 0 or 100 for each answer, so that McNemar's test applies.
+        about: What it says, in a few words for people.
     """
 
     name: str
@@ -35,23 +36,44 @@ class Measure:
     unit: str
     higher_is_better: bool | None = True
     is_binary: bool = False
+    about: str = ""
 
 
 MEASURES = (
-    Measure("rouge_l", "ROUGE-L", "points"),
-    Measure("bleu_4", "BLEU-4", "points"),
-    Measure("chrf", "chrF", "points"),
-    Measure("similarity", "similarity", "points"),
-    Measure("facts_kept", "facts kept", "%"),
-    Measure("contradicts", "contradicts", "%", higher_is_better=False, is_binary=True),
-    Measure("citation_precision", "citation precision", "%"),
-    Measure("citation_recall", "citation recall", "%"),
-    Measure("groundedness", "grounded sentences", "%"),
-    Measure("refusal_right", "refusal right", "%", is_binary=True),
-    Measure("latency_s", "latency", "s", higher_is_better=False),
-    Measure("prompt_tokens", "prompt tokens", "tokens", higher_is_better=None),
-    Measure("completion_tokens", "answer tokens", "tokens", higher_is_better=None),
-    Measure("cost", "cost", "cost", higher_is_better=False),
+    Measure("rouge_l", "ROUGE-L", "points", about="words in the reference's order; Chinese by characters"),
+    Measure("bleu_4", "BLEU-4", "points", about="runs of up to four words that the reference has too"),
+    Measure("chrf", "chrF", "points", about="runs of up to six characters that the reference has too"),
+    Measure("similarity", "similarity", "points", about="nearness in meaning, by an embedding model"),
+    Measure(
+        "facts_kept",
+        "facts kept",
+        "%",
+        about="numbers with units, medicines and prohibitions of the reference",
+    ),
+    Measure(
+        "contradicts",
+        "contradicts",
+        "%",
+        higher_is_better=False,
+        is_binary=True,
+        about="answers with another number, or that allow what the reference forbids",
+    ),
+    Measure("citation_precision", "citation precision", "%", about="of the cited rows, those that are right"),
+    Measure("citation_recall", "citation recall", "%", about="of the right rows, those that are cited"),
+    Measure("groundedness", "grounded sentences", "%", about="sentences that a cited row supports"),
+    Measure(
+        "refusal_right",
+        "refusal right",
+        "%",
+        is_binary=True,
+        about="answered where there is an answer, refused where there is none",
+    ),
+    Measure("latency_s", "latency", "s", higher_is_better=False, about="until the answer was complete"),
+    Measure("prompt_tokens", "prompt tokens", "tokens", higher_is_better=None, about="as the server counts"),
+    Measure(
+        "completion_tokens", "answer tokens", "tokens", higher_is_better=None, about="as the server counts"
+    ),
+    Measure("cost", "cost", "cost", higher_is_better=False, about="of the answers, by the table of prices"),
 )
 BY_NAME: Mapping[str, Measure] = {measure.name: measure for measure in MEASURES}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.tables.gpu_sections import GPU_SECTIONS
+from benchmarks.tables.load_sections import LOAD_SECTIONS
 from benchmarks.tables.service_sections import SERVICE_SECTIONS
 from benchmarks.tables.shape import Result, Section, percent, table
+from benchmarks.tables.training_sections import TRAINING_SECTIONS
 
 
 def _times(result: Result) -> int:
@@ -201,6 +203,7 @@ SECTIONS = (
     ),
     Section("retrieval", "Searching", _search_lines, _search_body),
     *SERVICE_SECTIONS,
+    *LOAD_SECTIONS,
     *GPU_SECTIONS,
     Section("embedding", "Embedding", _embedding_lines, _embedding_body),
     Section("reindex", "Re-indexing", _reindex_lines, _reindex_body),
@@ -210,6 +213,7 @@ SECTIONS = (
         _workbook_lines,
         _against("groundtune", "seed", "`groundtune data convert`", "the seed's script"),
     ),
+    *TRAINING_SECTIONS,
     Section(
         "merge",
         "Merging",

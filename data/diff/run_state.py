@@ -5,21 +5,18 @@ Knows training and the index by the manifests that they leave; runs neither.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from data.conversations import conversation_of_line
 from data.diff.changes import Change
 from data.errors import InputError
-from data.manifest import Manifest, read_manifest
-from data.records import Row, read_records, revision_of
+from data.learned import learned_rows
+from data.manifest import read_manifest
+from data.records import Row, read_records
 from data.workspace import Run
 
 Weights = Literal["none", "adapter", "merged", "unknown"]
-
-_TRAIN = "train.jsonl"
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class RunState:
     """What a run's models and index know.
 
     `weights` says where trained answers are: in an adapter, in a merged model made of it too, nowhere, or in an
-    adapter that was trained on a dataset that is gone ("unknown"). `learned` holds (row_id, revision) of each
+    adapter whose dataset is gone and was not kept ("unknown"). `learned` holds (row_id, revision) of each
     answer learned; `indexed` the rows of the index, None without one.
     """
 
@@ -56,17 +53,19 @@ def read_run_state(run: Run) -> RunState:
         InputError: the run has neither a dataset nor an adapter nor an index, or a file of it is damaged.
     """
     dataset, adapter = read_manifest(run.dataset), read_manifest(run.adapter)
-    index_rows = run.index / "rows.jsonl"
+    index_rows = run.index / "current" / "rows.jsonl"
     indexed = tuple(read_records(index_rows, Row)) if index_rows.is_file() else None
     if dataset is None and adapter is None and indexed is None:
         raise InputError(f"{run.folder}: no such run, or nothing in it yet; see `ls {run.folder.parent}`")
     if adapter is None:
         return RunState(run.name, "none", frozenset(), indexed)
-    if dataset is None or not _was_trained_on(adapter, dataset):
+    learned = learned_rows(run)
+    if learned is None:
         return RunState(run.name, "unknown", frozenset(), indexed)
     merged = read_manifest(run.merged)
     is_merged = merged is not None and merged.inputs.get("adapter") == adapter.digest
-    return RunState(run.name, "merged" if is_merged else "adapter", _learned(run), indexed)
+    answers = frozenset((row.row_id, row.revision) for row in learned)
+    return RunState(run.name, "merged" if is_merged else "adapter", answers, indexed)
 
 
 def index_work(changes: Sequence[Change], new: Sequence[Row], state: RunState | None) -> IndexWork:
@@ -89,28 +88,3 @@ def index_work(changes: Sequence[Change], new: Sequence[Row], state: RunState | 
         tuple(row for row in new if known.get(row.row_id) != row.revision),
         tuple(row_id for row_id in known if row_id not in wanted),
     )
-
-
-def _was_trained_on(adapter: Manifest, dataset: Manifest) -> bool:
-    stamp = dataset.files.get(_TRAIN)
-    return stamp is not None and adapter.inputs.get(_TRAIN) == stamp.sha256
-
-
-def _learned(run: Run) -> frozenset[tuple[str, str]]:
-    path = run.dataset / _TRAIN
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: gone, though its manifest lists it; run `groundtune data prepare` again"
-        ) from None
-    found = set()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            conversation = conversation_of_line(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}:{number}: not a conversation ({error})") from error
-        found.add((conversation.row_id, revision_of(conversation.output)))
-    return frozenset(found)

@@ -1,4 +1,4 @@
-"""Hardware, Python, packages and the environments of other engines: what holds for every run."""
+"""Hardware, Python and packages: what holds for every run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: its configuration, models, dataset, adapter, merged model, index, server and port."""
+"""One run: its configuration, models, environments, dataset, adapter, merged model, index, server and port."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data.config import section, settle_config
+from data.diff.stale import stale_answers
 from data.errors import GroundTuneError
 from data.manifest import folder_digest, missing_files, read_manifest
 from data.models.config import ModelsConfig
 from data.models.folder import resolve_model
+from data.records import Row, read_records
 from data.workspace import Run, Workspace
 from rag.versions import current_version, version_folder
+from serving.doctor.environments import check_environments
 from serving.doctor.findings import Finding
+from serving.settings import ServeSection
 from serving.state import running_url
 
 _STEPS = (
@@ -29,7 +33,9 @@ def check_run(workspace: Workspace, run: Run, *, port: int, deep: bool) -> Itera
     `port` is the one that a server of this run would listen on.
     """
     try:
-        models = section(settle_config(run, None, ()), "models", ModelsConfig)
+        raw = settle_config(run, None, ())
+        models = section(raw, "models", ModelsConfig)
+        section(raw, "serve", ServeSection)
     except GroundTuneError as error:
         yield Finding("configuration", "fault", str(error), f"mend or remove {run.config}")
         return
@@ -37,9 +43,11 @@ def check_run(workspace: Workspace, run: Run, *, port: int, deep: bool) -> Itera
     yield _model(workspace, "base model", models.base, deep=deep)
     embedding = _model(workspace, "embedding model", models.embedding, deep=deep)
     yield embedding
+    yield from check_environments(workspace, run, raw)
     for name, command in _STEPS:
         yield _step(getattr(run, name), name, f"groundtune {command} --name {run.name}", deep=deep)
     yield _index(workspace, run, models.embedding if embedding.state == "ok" else None, deep=deep)
+    yield from _stale(run)
     yield _server(run, port)
 
 
@@ -98,6 +106,30 @@ def _index(workspace: Workspace, run: Run, embedding: str | None, *, deep: bool)
             f"run `{command}`",
         )
     return Finding("index", "ok", f"version {version}, {manifest.facts.get('num_rows')} rows")
+
+
+def _stale(run: Run) -> Iterator[Finding]:
+    """Compare what the tuned model learned with the index's rows."""
+    version = current_version(run.index)
+    if version is None or read_manifest(run.merged) is None:
+        return
+    again = f"run `groundtune train run --name {run.name}` and `groundtune train merge --name {run.name}`"
+    try:
+        rows = read_records(version_folder(run.index, version) / "rows.jsonl", Row)
+        found = stale_answers(run, rows)
+    except GroundTuneError as error:
+        yield Finding("tuned model", "fault", str(error), again)
+        return
+    if found is None:
+        detail = "which answers it learned cannot be told: those that have changed since may be old"
+        yield Finding("tuned model", "note", detail, again)
+    elif found:
+        detail = (
+            f"learned {len(found)} answers that have changed since; asked about them, tuned answers from rows"
+        )
+        yield Finding("tuned model", "note", detail, again)
+    else:
+        yield Finding("tuned model", "ok", "every answer that it learned is still so")
 
 
 def _damage(folder: Path, *, deep: bool) -> str:

@@ -30,6 +30,7 @@ _ACCEPTS = frozenset(
         "chat_template_kwargs",
         "frequency_penalty",
         "logit_bias",
+        "logprobs",
         "min_p",
         "presence_penalty",
         "response_format",
@@ -40,6 +41,7 @@ _ACCEPTS = frozenset(
         "tool_choice",
         "tools",
         "top_k",
+        "top_logprobs",
         "top_p",
     }
 )

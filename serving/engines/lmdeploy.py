@@ -25,7 +25,17 @@ from serving.engines.engine import Command, Engine
 from serving.engines.model_folder import longest_sequence, tokenizer_of
 
 _SAMPLING = frozenset({"seed", "stop", "stream_options", "temperature", "top_p"})
-_OTHERS = frozenset({"chat_template_kwargs", "min_p", "repetition_penalty", "response_format", "top_k"})
+_OTHERS = frozenset(
+    {
+        "chat_template_kwargs",
+        "logprobs",
+        "min_p",
+        "repetition_penalty",
+        "response_format",
+        "top_k",
+        "top_logprobs",
+    }
+)
 _TOOLS = frozenset({"tool_choice", "tools"})
 
 

@@ -37,6 +37,7 @@ from serving.gateway.search import search_routes
 if TYPE_CHECKING:
     from rag.grounding import Grounder
     from rag.knowledge import KnowledgeIndex
+    from rag.stale import StaleGuard
     from rag.unanswered import UnansweredLog
 
 
@@ -48,6 +49,7 @@ def create_gateway(
     knowledge: KnowledgeIndex | None = None,
     grounder: Grounder | None = None,
     unanswered: UnansweredLog | None = None,
+    stale: StaleGuard | None = None,
     clock: Clock | None = None,
     access: Access | None = None,
     observers: Sequence[Observer] = (),
@@ -60,6 +62,7 @@ def create_gateway(
         knowledge: The index behind rows, search and embeddings; without one those routes do not exist.
         grounder: Needed where a model of `models` is grounded.
         unanswered: Where questions without an answer are kept; None: nowhere.
+        stale: Questions whose answers the tuned model learned wrong; None: there are none.
         access: The keys to ask for; without it nobody is asked for one.
         observers: Get the record of every request when it is over.
         lives: Of the engines that are started again when they end, by name: requests wait for them.
@@ -108,6 +111,7 @@ def create_gateway(
         knowledge=knowledge,
         grounder=grounder,
         unanswered=unanswered,
+        stale=stale,
     )
     metrics = GatewayMetrics(gates, restarts)
     # Its documentation pages load scripts from elsewhere; /openapi.json says the same.

@@ -24,6 +24,7 @@ from serving.gateway.schema import ChatRequest
 
 if TYPE_CHECKING:
     from rag.grounding import Grounding
+    from rag.stale import Stale
 
 _PATH = "chat/completions"
 Messages = Sequence[Mapping[str, Any]]
@@ -45,7 +46,7 @@ def chat_routes(gateway: Gateway) -> APIRouter:
         # Without rows to search there is nothing to wait for yet, and watching the client would cost two tasks.
         pieces = (
             await while_connected(request.receive, answering, gateway.left_s(record))
-            if model.grounded
+            if model.grounded or gateway.stale is not None
             else await answering
         )
         head = AnswerHead(f"chatcmpl-{uuid4().hex}", body.model, int(gateway.clock.now_s()))
@@ -71,7 +72,8 @@ async def _answering(
     """Return the answer's pieces to come; for a grounded model the rows are searched first."""
     messages: Messages = [message.as_sent() for message in body.messages]
     only = body.groundtune.row_filter if body.groundtune else None
-    if not model.grounded or gateway.grounder is None:
+    grounding, stale = await _stale_grounding(gateway, model, body, fields, messages)
+    if (not model.grounded and stale is None) or gateway.grounder is None:
         if only is not None:
             raise bad_request(
                 f"groundtune.filter: the model {body.model!r} is not grounded", "groundtune.filter"
@@ -84,17 +86,18 @@ async def _answering(
     question = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
     if not question.strip():
         raise bad_request("messages: a grounded model needs a user message with text", "messages")
-    with filter_faults():
-        grounding = await asyncio.to_thread(gateway.grounder.ground, messages, only)
+    if grounding is None:
+        with filter_faults():
+            grounding = await asyncio.to_thread(gateway.grounder.ground, messages, only)
     record.marks.update(grounding.timings_ms)
     if grounding.refusal is not None:
         record.is_refusal = True
         _keep(gateway, question, grounding, "refused")
-        return refused(grounding, grounding.refusal)
+        return refused(grounding, grounding.refusal, stale)
     # A client's stop strings and log-probabilities are about the model's own text.
     may_add = not body.stops and not fields.get("logprobs")
     if grounding.verbatim is not None and may_add and _fits(grounding, grounding.verbatim, body.length):
-        return word_for_word(grounding, grounding.verbatim, base_url)
+        return word_for_word(grounding, grounding.verbatim, base_url, stale)
     sent = {**fields, "messages": list(grounding.messages)}
     pieces = asked(gateway, model.engine, Question(_PATH, sent, body.length, body.stops), record)
     return cited(
@@ -103,8 +106,33 @@ async def _answering(
         question,
         base_url,
         may_add=may_add,
+        stale=stale,
         on_declined=lambda: _keep(gateway, question, grounding, "declined"),
     )
+
+
+async def _stale_grounding(
+    gateway: Gateway, model: ServedModel, body: ChatRequest, fields: Mapping[str, Any], messages: Messages
+) -> tuple[Grounding | None, Stale | None]:
+    """Return the rows to answer from and why, where a plain tuned model is asked about a row that has changed.
+
+    (None, None) where it is not: another model, a question without text, tools, or the client wants its own answer.
+    """
+    guard, grounder = gateway.stale, gateway.grounder
+    wanted = body.groundtune is None or (body.groundtune.ground_stale and body.groundtune.filter is None)
+    is_learner = model.engine.name == "tuned" and not model.grounded
+    if guard is None or grounder is None or not is_learner or not wanted or "tools" in fields:
+        return None, None
+    question = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+    if not question.strip():
+        return None, None
+
+    def find() -> tuple[Grounding, Stale | None]:
+        found = grounder.ground(messages)
+        return found, guard.match(found)
+
+    grounding, stale = await asyncio.to_thread(find)
+    return (grounding, stale) if stale is not None else (None, None)
 
 
 def _keep(gateway: Gateway, question: str, grounding: Grounding, reason: str) -> None:

@@ -19,6 +19,7 @@ from serving.gateway.relay import End, Extra, Pieces, Text
 
 if TYPE_CHECKING:
     from rag.grounding import Grounding
+    from rag.stale import Stale
 
 
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -36,12 +37,14 @@ async def cited(
     base_url: str,
     *,
     may_add: bool = True,
+    stale: Stale | None = None,
     on_declined: Callable[[], None] = lambda: None,
 ) -> Pieces:
     """Yield `pieces` with checked markers, and the citations before the end.
 
-    `may_add`: a row may take the place of an answer that none supports, and a second one be led to. `on_declined` is
-    called where the model says that it has no answer.
+    `may_add`: a row may take the place of an answer that none supports, and a second one be led to. `stale`: why
+    the rows were searched though the model is a plain one. `on_declined` is called where the model says that it has
+    no answer.
     """
     answer = GroundedAnswer(
         grounding.rows,
@@ -66,26 +69,35 @@ async def cited(
                     base_url,
                     no_answer=answer.is_declined,
                     quoted=answer.is_quoted,
+                    stale=stale,
                 )
                 yield piece
             else:
                 yield piece
 
 
-async def word_for_word(grounding: Grounding, place: int, base_url: str) -> Pieces:
+async def word_for_word(
+    grounding: Grounding, place: int, base_url: str, stale: Stale | None = None
+) -> Pieces:
     """Yield the answer of the row at `place` as its cell has it, and its marker; no engine is asked."""
     row = grounding.rows[place]
     text, mark = row.answer, f"[{place + 1}]"
     yield Text(text + mark)
     cited_at = Citation(place + 1, row, len(text), len(text) + len(mark), attributed=True)
-    yield _citations(grounding, [cited_at], base_url, no_answer=False, quoted=True)
+    yield _citations(grounding, [cited_at], base_url, no_answer=False, quoted=True, stale=stale)
     yield End("stop", _NO_USAGE)
 
 
-async def refused(grounding: Grounding, refusal: str) -> Pieces:
+async def refused(grounding: Grounding, refusal: str, stale: Stale | None = None) -> Pieces:
     """Yield the answer to a question that the knowledge base does not answer; no engine is asked."""
     yield Text(refusal)
-    context = {"citations": [], "intent": _intent(grounding.searched), "no_answer": True, "quoted": False}
+    context = {
+        "citations": [],
+        "intent": _intent(grounding.searched),
+        "no_answer": True,
+        "quoted": False,
+        **_forced(stale),
+    }
     yield Extra({"annotations": [], "context": context}, {"citations": [], "search_results": []})
     yield End("stop", _NO_USAGE)
 
@@ -97,6 +109,7 @@ def _citations(
     *,
     no_answer: bool,
     quoted: bool,
+    stale: Stale | None = None,
 ) -> Extra:
     urls = [row_url(base_url, row.row_id) for row in grounding.rows]
     annotations = [
@@ -120,11 +133,19 @@ def _citations(
         "intent": _intent(grounding.searched),
         "no_answer": no_answer,
         "quoted": quoted,
+        **_forced(stale),
     }
     results = [{"title": row.title, "url": url} for row, url in zip(grounding.rows, urls, strict=True)]
     return Extra(
         {"annotations": annotations, "context": context}, {"citations": urls, "search_results": results}
     )
+
+
+def _forced(stale: Stale | None) -> Mapping[str, Any]:
+    """Return what `context` says of an answer from rows that a plain model was asked for."""
+    if stale is None:
+        return {}
+    return {"retrieval_forced": {"reason": "stale", "row_id": stale.row_id, "change": stale.change}}
 
 
 def _passage(row: Row, url: str, score: float) -> Mapping[str, Any]:

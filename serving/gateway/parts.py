@@ -21,6 +21,7 @@ from serving.gateway.record import RequestRecord
 if TYPE_CHECKING:
     from rag.grounding import Grounder
     from rag.knowledge import KnowledgeIndex
+    from rag.stale import StaleGuard
     from rag.unanswered import UnansweredLog
 
 
@@ -77,7 +78,8 @@ class Gateway:
     """The parts that the routes work with.
 
     `gates` and `upstreams` by the engine's name; `knowledge` and `grounder` are None without an
-    index, `budgets` without keys; `unanswered`: questions without an answer are not kept.
+    index, `budgets` without keys; `unanswered`: questions without an answer are not kept;
+    `stale`: the tuned model learned nothing that has changed since.
     """
 
     models: ModelTable
@@ -92,6 +94,7 @@ class Gateway:
     knowledge: KnowledgeIndex | None
     grounder: Grounder | None
     unanswered: UnansweredLog | None = None
+    stale: StaleGuard | None = None
 
     def base_url(self, request: Request) -> str:
         """Return the address that links in answers begin with, without a slash at its end."""

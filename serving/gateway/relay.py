@@ -38,6 +38,13 @@ class Extra:
 
 
 @dataclass(frozen=True)
+class LogProbs:
+    """The log-probabilities of the model's own tokens, in the shape of the API that was asked."""
+
+    lists: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class End:
     """The answer is complete. `usage` is None where nobody counted."""
 
@@ -45,7 +52,7 @@ class End:
     usage: Mapping[str, Any] | None
 
 
-Piece = Text | Extra | End
+Piece = Text | Extra | LogProbs | End
 Pieces = AsyncGenerator[Piece, None]
 
 
@@ -170,7 +177,11 @@ def _pieces(choice: Mapping[str, Any]) -> list[Piece]:
         if name not in ("role", "content") and value not in (None, [])
     }
     pieces: list[Piece] = [Text(text)] if text else []
-    return [*pieces, Extra(others)] if others else pieces
+    if others:
+        pieces.append(Extra(others))
+    if logprobs := choice.get("logprobs"):
+        pieces.append(LogProbs(logprobs))
+    return pieces
 
 
 def _refusal(engine: Engine, status: int, content: bytes) -> ApiError:

@@ -157,6 +157,8 @@ class Extension(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     filter: FilterFields | None = None
+    ground_stale: StrictBool = True
+    """Whether `tuned` answers from the rows where the answer that it learned has changed since."""
 
     @property
     def row_filter(self) -> RowFilter | None:
@@ -165,7 +167,7 @@ class Extension(BaseModel):
 
 
 class ChatRequest(GenerationRequest):
-    """The body of /v1/chat/completions; `groundtune` is for grounded models."""
+    """The body of /v1/chat/completions; `groundtune.filter` is for grounded models."""
 
     groundtune: Extension | None = None
     messages: Annotated[list[Message], Field(min_length=1)]

@@ -33,6 +33,8 @@ from serving.settings import ServeSection
 from serving.state import running_url
 
 _START_TIMEOUT_S = 300.0
+# Every byte and tensor of the merged folder is compared; the answers of so few prompts take seconds.
+_SHORT_GATE = ("--prompts", "2", "--max-tokens", "8")
 
 
 def run_quickstart(
@@ -58,6 +60,7 @@ def run_quickstart(
             ("fetch the models", ("models", "fetch", models.base, models.embedding)),
             ("train the adapter", ("train", "run", *here)),
             ("merge it into the base", ("train", "merge", *here)),
+            ("check the merged model", ("train", "verify", "--if-changed", *_SHORT_GATE, *here)),
             ("index the rows", ("rag", "index", *here)),
         )
         results: list[StepResult] = []

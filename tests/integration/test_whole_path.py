@@ -127,7 +127,14 @@ def test_a_second_run_skips_what_is_done_and_agrees(first: tuple[dict[str, Any],
     report, took = first
     again, took_again = run(place, "one")
     steps = {step["name"]: step["outcome"] for step in again["steps"]}
-    for name in ("prepare the dataset", "train the adapter", "merge it into the base", "index the rows"):
+    done = (
+        "prepare the dataset",
+        "train the adapter",
+        "merge it into the base",
+        "check the merged model",
+        "index the rows",
+    )
+    for name in done:
         assert "up to date" in steps[name]
     assert steps["ask"].endswith("up to date")
     assert took_again < took

@@ -76,7 +76,7 @@ def gateway_app(
     access: Access | None = None,
 ) -> ASGIApp:
     """The application of the fixture `gateway`."""
-    sampling = frozenset({"temperature", "top_p", "tools", "stream_options"})
+    sampling = frozenset({"temperature", "top_p", "tools", "stream_options", "logprobs", "top_logprobs"})
     base = Engine("base", f"{engine_url}/v1", "model-b", sampling)
     tuned = Engine("tuned", f"{engine_url}/v1", "model-t", frozenset(), samples=False, context_tokens=400)
     models = ModelTable(

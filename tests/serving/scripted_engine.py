@@ -53,11 +53,13 @@ class ScriptedEngine:
                 usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
                 await asyncio.sleep(self.delay_s)
                 return JSONResponse({"choices": [{"index": 0, "message": message}], "usage": usage})
-            return StreamingResponse(self._stream(path), media_type="text/event-stream")
+            return StreamingResponse(
+                self._stream(path, with_logprobs=bool(body.get("logprobs"))), media_type="text/event-stream"
+            )
 
         return app
 
-    async def _stream(self, path: str) -> AsyncIterator[str]:
+    async def _stream(self, path: str, *, with_logprobs: bool) -> AsyncIterator[str]:
         self.num_open += 1
         try:
             if path == "chat/completions":
@@ -70,7 +72,13 @@ class ScriptedEngine:
                     yield 'data: {"error": "out of memory"}\n\n'
                     return
                 content = {"delta": {"content": text}} if path == "chat/completions" else {"text": text}
-                yield _event({**content, "index": 0, "finish_reason": None})
+                logprobs: dict[str, Any] | None = None
+                if with_logprobs and path == "chat/completions":
+                    token = {"token": text, "logprob": -0.5 * number, "bytes": None, "top_logprobs": []}
+                    logprobs = {"content": [token]}
+                elif with_logprobs:
+                    logprobs = {"tokens": [text], "token_logprobs": [-0.5 * number]}
+                yield _event({**content, "index": 0, "finish_reason": None, "logprobs": logprobs})
             for call in self.tool_calls:
                 yield _event({"delta": {"tool_calls": [call]}, "index": 0})
             num = len(self.texts)

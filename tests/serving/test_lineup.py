@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data.config import read_config, section
 from data.errors import UsageError
 from serving.lineup import make_lineup
 from serving.settings import ExternalEndpoint, ServeSection
@@ -72,3 +73,11 @@ def test_two_models_with_one_id(model: Path) -> None:
     config = ServeSection(model_ids={"tuned": "base"})
     with pytest.raises(UsageError, match="same id"):
         make_lineup(config, {"base": model, "tuned": model}, grounded=False, logs=model)
+
+
+@pytest.mark.parametrize("written", ["off", "'off'", "stderr"])
+def test_a_log_that_is_off_needs_no_quotes(written: str) -> None:
+    config = section(read_config(None, [f"serve.log={written}"]), "serve", ServeSection)
+    assert config.log == written.strip("'")
+    with pytest.raises(UsageError, match=r"serve\.log"):
+        section(read_config(None, ["serve.log=true"]), "serve", ServeSection)

@@ -1,12 +1,11 @@
-"""The training and merging steps on a tiny random model: skipping, resuming after kill -9, bits of the merge."""
+"""The training and merging steps on a tiny random model: skipping, and the bits of the merge.
+
+What kill -9 leaves is tests/integration/test_killed_runs.py.
+"""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -63,56 +62,6 @@ def test_trains_learns_and_skips(tmp_path: Path, base: Path) -> None:
     assert config["base_model_name_or_path"] == "tiny"
     assert train_adapter(run, base, CONFIG) == (manifest, False)
     assert train_adapter(run, base, CONFIG.model_copy(update={"seed": 3}))[1]
-
-
-_KILLED_AT_STEP = """
-import os, signal, sys
-from pathlib import Path
-import training.progress as progress
-from data.workspace import Workspace
-from training.adapter import train_adapter
-from training.config import TrainSection
-
-advance = progress.TrainingProgress.advance
-def stop_there(self, metrics, num_steps):
-    advance(self, metrics, num_steps)
-    if metrics.step == int(sys.argv[4]):
-        os.kill(os.getpid(), signal.SIGKILL)
-progress.TrainingProgress.advance = stop_there
-train_adapter(Workspace(Path(sys.argv[1])).run("r"), Path(sys.argv[2]), TrainSection.model_validate_json(sys.argv[3]))
-"""
-
-
-def test_a_killed_run_goes_on_and_ends_with_the_same_adapter(tmp_path: Path, base: Path) -> None:
-    undisturbed = make_run(tmp_path / "a", "r")
-    train_adapter(undisturbed, base, CONFIG)
-    run = make_run(tmp_path / "b", "r")
-    for step in (2, 5):
-        argv = [
-            sys.executable,
-            "-c",
-            _KILLED_AT_STEP,
-            str(tmp_path / "b" / "var"),
-            str(base),
-            CONFIG.model_dump_json(),
-            str(step),
-        ]
-        done = subprocess.run(
-            argv, check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        assert not run.adapter.exists()
-    started = time.monotonic()
-    train_adapter(run, base, CONFIG)
-    assert time.monotonic() - started < 60
-    same = load_file(undisturbed.adapter / "adapter_model.safetensors")
-    for name, tensor in load_file(run.adapter / "adapter_model.safetensors").items():
-        assert torch.equal(tensor, same[name]), name
-    steps = [json.loads(line)["step"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, len(steps) + 1))
-    assert (run.adapter / "groundtune.json").read_bytes() == (
-        undisturbed.adapter / "groundtune.json"
-    ).read_bytes()
 
 
 @pytest.mark.parametrize("max_shard_bytes", [1 << 30, 20_000])

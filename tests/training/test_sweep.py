@@ -16,9 +16,9 @@ from data.workspace import Run, Workspace
 from tests.data.test_workbook import HEADER, make_workbook
 from tests.training.shapes import write_base
 from training.config import TrainSection
+from training.held_out import rouge_l
 from training.sweep import run_sweep
 from training.sweep_config import SweepSection
-from training.sweep_trial import rouge_l
 
 TRAIN = {"epochs": 1, "lora_rank": 2, "lora_alpha": 4, "top_layers": 1}
 

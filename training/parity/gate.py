@@ -162,12 +162,12 @@ def _local_arms(
     """Compare adapter-on-base with the merged model; returns the merged model's answers."""
     folders, limits = request.folders, request.limits
     dtype = AutoConfig.from_pretrained(folders.merged, local_files_only=True).dtype or torch.bfloat16
-    arm = Arm(folders.base, dtype, request.device, folders.adapter)
+    arm = Arm.load(folders.base, dtype, request.device, folders.adapter)
     adapted = answers_of(arm, prompts, request.max_tokens, _counted("adapter on base", prompts, advance))
     wanted = [arm.logits(prompt, one.ids) for prompt, one in zip(prompts, adapted, strict=True)]
     del arm
     gc.collect()  # one model at a time: both may not fit
-    arm = Arm(folders.merged, dtype, request.device)
+    arm = Arm.load(folders.merged, dtype, request.device)
     merged = answers_of(arm, prompts, request.max_tokens, _counted("merged", prompts, advance))
     found.logits = logit_distance(
         wanted, [arm.logits(prompt, one.ids) for prompt, one in zip(prompts, adapted, strict=True)]

@@ -14,12 +14,14 @@ Answerer = Callable[[str], "tuple[str, Mapping[str, Any] | None]"]
 class ScriptedApi:
     """`models` gives for a question the text and the gateway's `context`; None for a model that cites nothing.
 
-    `requests` is what was asked: (model, question). From request `fail_from` on, every one gets a 400.
+    `requests` is what was asked: (model, question); `bodies` all of it. From request `fail_from` on, every one gets
+    a 400.
     """
 
     def __init__(self, models: Mapping[str, Answerer]) -> None:
         self.models = models
         self.requests: list[tuple[str, str]] = []
+        self.bodies: list[dict[str, Any]] = []
         self.fail_from: int | None = None
 
     @property
@@ -32,6 +34,7 @@ class ScriptedApi:
             body = await request.json()
             question = body["messages"][-1]["content"]
             self.requests.append((body["model"], question))
+            self.bodies.append(body)
             if self.fail_from is not None and len(self.requests) > self.fail_from:
                 return JSONResponse({"error": {"message": "out of order"}}, 400)
             text, context = self.models[body["model"]](question)

@@ -147,7 +147,8 @@ def scripted_upstream(*options: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 async def _serve(options: argparse.Namespace) -> None:

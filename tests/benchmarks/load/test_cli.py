@@ -14,6 +14,7 @@ from benchmarks.cli import app
 from benchmarks.load.difference import changes
 from data.errors import GroundTuneError, InputError, UsageError
 from tests.benchmarks.load.scripted_upstream import scripted_upstream
+from tests.data.test_workbook import make_workbook
 
 
 @pytest.fixture
@@ -56,6 +57,9 @@ def test_a_sweep_over_concurrency(questions: Path, tmp_path: Path) -> None:
     assert float(first["ttft_ms_p50"]) == figures["ttft_ms"]["p50"]
     assert (out / "load.png").read_bytes().startswith(b"\x89PNG")
     assert "3 at once" in shown and "retrieve" in shown
+    page = (out / "load.html").read_text()
+    assert "src=" not in page and "href=" not in page and page.count("<circle") == 3 * 3 * 2
+    assert "None of 24 requests failed" in page and "ttft ≤ 1000 ms" in page
 
 
 def test_an_open_loop_and_a_server_that_knows_no_stream_options(questions: Path, tmp_path: Path) -> None:
@@ -66,6 +70,38 @@ def test_an_open_loop_and_a_server_that_knows_no_stream_options(questions: Path,
     assert level["mode"] == "open"
     assert level["figures"]["num_failed"] == 0
     assert level["figures"]["tokens_counted_by"] == ["pieces"]
+
+
+def test_a_workbook_and_a_trace(tmp_path: Path) -> None:
+    workbook = make_workbook(
+        tmp_path / "k.xlsx", {"S": [["info_1", "info_2", "Q", "A"], ["a", "b", "能吃盐吗", "少吃。"]]}
+    )
+    ended = "2026-11-25T10:00:00.{:03d}+00:00"
+    lines = [
+        {"timestamp": 100.1, "question": "second"},
+        {"timestamp": 100.0, "messages": [{"role": "user", "content": "first"}]},
+        {"timestamp": 100.4, "question": "third"},
+    ]
+    log = [
+        {"time": ended.format(500), "duration_ms": 400.0, "prompt": [{"role": "user", "content": "late"}]},
+        {"time": ended.format(250), "duration_ms": 200.0, "prompt": [{"role": "user", "content": "early"}]},
+        {"time": ended.format(600), "duration_ms": 1.0, "path": "/v1/models"},
+    ]
+    trace, server_log = tmp_path / "trace.jsonl", tmp_path / "requests.jsonl"
+    trace.write_text("\n".join(map(json.dumps, lines)))
+    server_log.write_text("\n".join(map(json.dumps, log)))
+    with scripted_upstream() as url:
+        options = ("--out", tmp_path / "out", "--json", "--warmup", 1)
+        shown = bench("load", url, "--questions", workbook, "--concurrency", 2, "--requests", 4, *options)
+        assert json.loads(shown)["levels"][0]["figures"]["num_failed"] == 0
+        (level,) = json.loads(bench("load", url, "--trace", trace, "--speed", 2, *options))["levels"]
+        (replayed,) = json.loads(bench("load", url, "--trace", server_log, *options))["levels"]
+    assert (level["mode"], level["label"], len(level["requests"])) == ("open", "trace", 3)
+    assert [request["start_s"] for request in level["requests"]] == pytest.approx([0, 0.05, 0.2])
+    assert [request["start_s"] for request in replayed["requests"]] == pytest.approx([0, 0.05])
+    trace.write_text('{"when": 3}')
+    with pytest.raises(InputError, match=r"trace\.jsonl:1: expected"):
+        bench("load", "http://127.0.0.1:9/v1", "--trace", trace)
 
 
 def test_failures_are_counted_by_their_kind(questions: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from data.cli import app
 from data.diff.changes import Diff, diff_rows
 from data.diff.run_state import index_work, read_run_state
 from data.errors import InputError
+from data.learned import learned_rows
 from data.manifest import read_manifest, write_manifest
 from data.prepare import prepare_dataset
 from data.records import Row, revision_of, row_id_of, write_records
@@ -174,10 +175,35 @@ def test_a_dataset_prepared_again_hides_what_was_learned(tmp_path: Path, trained
     assert "6 unchanged" in result.stdout
 
 
+def test_what_was_learned_is_known_after_the_dataset_was_prepared_again(
+    tmp_path: Path, trained: tuple[Path, Run]
+) -> None:
+    old, run = trained
+    new = changed(tmp_path / "new.xlsx")
+    for _ in range(2):
+        prepared = CliRunner().invoke(app, ["prepare", "--name", "books", "--workbook", str(new)])
+        assert prepared.exit_code == 0, prepared.output
+    assert read_run_state(run).weights == "adapter"
+    learned = learned_rows(run)
+    assert learned is not None
+    assert {row.answer for row in learned} == {f"第{n}章讲的是第{n}件事。" for n in range(6)}
+    result = CliRunner().invoke(app, ["diff", str(old), str(run.dataset), "--run", "books"])
+    assert "its adapter learned 2 answers that are no longer so" in result.stdout
+    # Trained anew on what is there now: nothing of it is stale.
+    manifest = read_manifest(run.dataset)
+    assert manifest is not None
+    write_manifest(run.adapter, "adapter", {"train.jsonl": manifest.files["train.jsonl"].sha256}, {})
+    assert len(learned_rows(run) or ()) == 6
+    assert "改过了。" in {row.answer for row in learned_rows(run) or ()}
+
+
 def test_a_runs_own_index_decides_what_to_embed(trained: tuple[Path, Run]) -> None:
     _, run = trained
     assert index_work((), TEN, read_run_state(run)).embed == ()
-    write_records(run.index / "rows.jsonl", [TEN[0], row(TEN[1].question, "old answer"), row("gone", "gone")])
+    write_records(
+        run.index / "current" / "rows.jsonl",
+        [TEN[0], row(TEN[1].question, "old answer"), row("gone", "gone")],
+    )
     work = index_work((), TEN[:3], read_run_state(run))
     assert [item.question for item in work.embed] == [TEN[1].question, TEN[2].question]
     assert work.drop == (row_id_of("", "", "gone"),)

@@ -292,6 +292,24 @@ def test_tool_calls_pass(gateway: Running, engine: ScriptedEngine) -> None:
     assert answer.choices[0].finish_reason == "tool_calls"
 
 
+def test_log_probabilities_pass(gateway: Running, engine: ScriptedEngine) -> None:
+    asked = {"model": "base", "messages": QUESTION, "logprobs": True, "top_logprobs": 2}
+    expected = [("你", 0.0), ("好", -0.5), ("。", -1.0)]
+    whole = gateway.client.chat.completions.create(**asked).choices[0].logprobs
+    assert whole is not None
+    assert [(token.token, token.logprob) for token in whole.content or ()] == expected
+    chunks = gateway.client.chat.completions.create(**asked, stream=True)
+    told = [
+        token for chunk in chunks if (found := chunk.choices[0].logprobs) for token in found.content or ()
+    ]
+    assert [(token.token, token.logprob) for token in told] == expected
+    assert engine.requests[-1]["top_logprobs"] == 2
+    plain = gateway.client.completions.create(model="base", prompt="x", logprobs=1).choices[0].logprobs
+    assert plain is not None
+    assert plain.tokens == ["你", "好", "。"]
+    assert plain.token_logprobs == [0.0, -0.5, -1.0]
+
+
 @pytest.mark.parametrize("model", ["base", "base-rag"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_client_that_goes_stops_the_engine(

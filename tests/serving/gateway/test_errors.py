@@ -35,7 +35,7 @@ def _error(response: httpx.Response, status: int) -> dict[str, Any]:
         ({"temperature": 3}, "temperature", "less than or equal to 2"),
         ({"max_tokens": 0}, "max_tokens", "greater than"),
         ({"n": 2}, "n", "not supported by the model 'base'"),
-        ({"logprobs": True}, "logprobs", "not supported"),
+        ({"model": "tuned", "logprobs": True}, "logprobs", "not supported"),
         ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
         ({"colour": "blue"}, "colour", "not supported"),
         ({"model": "base-rag", "tools": [{"type": "function"}]}, "tools", "grounded model 'base-rag'"),

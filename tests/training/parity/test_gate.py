@@ -198,10 +198,13 @@ def test_the_command_fails_with_the_cause_and_leaves_a_report(
     ]
     good = CliRunner().invoke(app, arguments)
     assert good.exit_code == 0 and "parity gate passed" in good.output
+    arguments.append("--if-changed")
+    assert "parity gate up to date" in CliRunner().invoke(app, arguments).output
     merged_twice(request_.folders)
-    bad = CliRunner().invoke(app, arguments)
-    assert isinstance(bad.exception, GroundTuneError) and bad.exception.exit_status == 1
-    assert "merge: the adapter was merged twice" in str(bad.exception)
+    for _ in range(2):  # a gate that failed stays shut
+        bad = CliRunner().invoke(app, arguments)
+        assert isinstance(bad.exception, GroundTuneError) and bad.exception.exit_status == 1
+        assert "merge: the adapter was merged twice" in str(bad.exception)
     report = json.loads((workspace_root / "runs" / "r" / "parity.json").read_text())
     assert (report["passed"], report["cause"]) == (False, "merge")
 

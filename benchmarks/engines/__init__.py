@@ -1,0 +1,1 @@
+"""The same load on each engine that this machine can run."""

@@ -1,0 +1,1 @@
+"""`groundtune bench train`: the default trainer, a plain Trainer with PEFT, and XTuner on the same rows."""
