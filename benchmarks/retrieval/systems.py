@@ -31,7 +31,8 @@ from rag.vectors import embed_cached
 System = Literal["groundtune", "tutorial", "stages"]
 _TOP_K = 10
 _DEPTH = 50
-_ROWS_AT_ONCE = 50_000
+# Each part begins with a copy of those before.
+_ROWS_AT_ONCE = 200_000
 _COLLECTION = "example_collection"
 
 
