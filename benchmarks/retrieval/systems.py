@@ -32,7 +32,7 @@ System = Literal["groundtune", "tutorial", "stages"]
 _TOP_K = 10
 _DEPTH = 50
 # Each part begins with a copy of those before.
-_ROWS_AT_ONCE = 200_000
+_ROWS_AT_ONCE = 100_000
 _COLLECTION = "example_collection"
 
 
