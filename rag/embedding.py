@@ -1,4 +1,7 @@
-"""Embedding texts with a local sentence-transformers folder. The only file that imports sentence_transformers."""
+"""Embedding texts with a local sentence-transformers folder. The only file that imports sentence_transformers.
+
+On a CPU a BERT with mean pooling, as the default is, is run by rag.bert; anything else by sentence-transformers.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,33 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
-from transformers.utils import logging as transformers_logging
 
 from data.errors import InputError
+from rag.bert import load_bert, read_shape
 from rag.config import Precision
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 Kind = Literal["query", "passage"]
 Vectors = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """A loaded model; called from one thread."""
+
+    @property
+    def dims(self) -> int:
+        """The length of a vector."""
+
+    def encode(self, texts: Sequence[str], kind: Kind) -> Vectors:
+        """Return float32 vectors (len(texts), dims), L2-normalised."""
 
 
 def _ignore(_done: int) -> None: ...
@@ -33,8 +49,8 @@ class SentenceEmbeddings(Embeddings):
     of threads for each thread that calls.
     """
 
-    def __init__(self, model: SentenceTransformer, *, batch_size: int, num_threads: int) -> None:
-        self._model = model
+    def __init__(self, encoder: Encoder, *, batch_size: int, num_threads: int) -> None:
+        self._encoder = encoder
         self._batch_size = batch_size
         self._worker = ThreadPoolExecutor(1, "embedding", torch.set_num_threads, (num_threads,))
         self._num_users = 1
@@ -43,9 +59,7 @@ class SentenceEmbeddings(Embeddings):
     @property
     def dims(self) -> int:
         """The length of a vector."""
-        dims = self._model.get_embedding_dimension()
-        assert dims is not None, "a text model has a dimension"
-        return int(dims)
+        return self._encoder.dims
 
     def embed(
         self, texts: Sequence[str], kind: Kind, on_progress: Callable[[int], None] = _ignore
@@ -61,22 +75,9 @@ class SentenceEmbeddings(Embeddings):
         for start in range(0, len(order), self._batch_size):
             places = order[start : start + self._batch_size]
             batch = [texts[place] for place in places]
-            vectors[places] = self._worker.submit(self._encode, batch, kind).result()
+            vectors[places] = self._worker.submit(self._encoder.encode, batch, kind).result()
             on_progress(start + len(places))
         return vectors
-
-    def _encode(self, batch: list[str], kind: Kind) -> Vectors:
-        encode = self._model.encode_query if kind == "query" else self._model.encode_document
-        vectors = encode(
-            batch,
-            batch_size=len(batch),
-            show_progress_bar=False,
-            convert_to_tensor=True,
-            normalize_embeddings=True,
-        )
-        # In half precision a vector's length is 1 to three digits only.
-        exact = torch.nn.functional.normalize(vectors.float(), dim=-1)
-        return exact.cpu().numpy()
 
     def share(self) -> SentenceEmbeddings:
         """Return this model for a second user: it ends when each has closed it."""
@@ -101,6 +102,34 @@ class SentenceEmbeddings(Embeddings):
         return [float(value) for value in self.embed([text], "query")[0]]
 
 
+class TransformerEncoder:
+    """Any model that sentence-transformers loads."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self._model = model
+
+    @property
+    def dims(self) -> int:
+        """The length of a vector."""
+        dims = self._model.get_embedding_dimension()
+        assert dims is not None, "a text model has a dimension"
+        return int(dims)
+
+    def encode(self, texts: Sequence[str], kind: Kind) -> Vectors:
+        """Return float32 vectors (len(texts), dims), L2-normalised."""
+        encode = self._model.encode_query if kind == "query" else self._model.encode_document
+        vectors = encode(
+            list(texts),
+            batch_size=len(texts),
+            show_progress_bar=False,
+            convert_to_tensor=True,
+            normalize_embeddings=True,
+        )
+        # In half precision a vector's length is 1 to three digits only.
+        exact = torch.nn.functional.normalize(vectors.float(), dim=-1)
+        return exact.cpu().numpy()
+
+
 def load_embeddings(
     folder: Path,
     *,
@@ -121,22 +150,40 @@ def load_embeddings(
             "or set models.embedding to the folder of one"
         )
     dtype = torch.bfloat16 if _in_bfloat16(precision, device) else torch.float32
+    shape = read_shape(folder) if device == "cpu" else None
+    encoder: Encoder
     try:
-        with _quiet_loading():
-            model = SentenceTransformer(
-                str(folder),
-                device=device,
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"dtype": dtype, "use_safetensors": True},
-            )
+        if shape is not None:
+            encoder = load_bert(folder, shape, dtype, max_tokens)
+        else:
+            encoder = load_transformer(folder, dtype, device, max_tokens)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{folder}: cannot be loaded as an embedding model ({' '.join(str(error).split())}); fetch it again"
         ) from error
+    return SentenceEmbeddings(encoder, batch_size=batch_size, num_threads=num_threads)
+
+
+def load_transformer(folder: Path, dtype: torch.dtype, device: str, max_tokens: int) -> TransformerEncoder:
+    """Load a folder with sentence-transformers.
+
+    Raises:
+        OSError, ValueError, KeyError: it is no such model.
+    """
+    # Imported here: it takes seconds, and the default model does without.
+    from sentence_transformers import SentenceTransformer
+
+    with _quiet_loading():
+        model = SentenceTransformer(
+            str(folder),
+            device=device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )
     limit = model.max_seq_length
     model.max_seq_length = min(limit, max_tokens) if limit else max_tokens
-    return SentenceEmbeddings(model, batch_size=batch_size, num_threads=num_threads)
+    return TransformerEncoder(model)
 
 
 def _in_bfloat16(precision: Precision, device: str) -> bool:
@@ -153,6 +200,8 @@ def _in_bfloat16(precision: Precision, device: str) -> bool:
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
     """Keep transformers' progress bar off stderr for the second that loading takes."""
+    from transformers.utils import logging as transformers_logging
+
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

@@ -98,7 +98,7 @@ def _search_body(result: Result) -> str:
             times["p99"],
             run["recall@10"],
             run["memory_mb"],
-            run["build_s"],
+            "–" if run["build_s"] is None else run["build_s"],
         )
         for run in result["runs"]
         for part, times in run["times_ms"].items()
@@ -106,7 +106,9 @@ def _search_body(result: Result) -> str:
     head = ("system", "rows", "vectors", "part", "p50 ms", "p99 ms", "recall@10", "memory MB", "build s")
     return table(head, rows) + (
         "\n\n`mixed` vectors are made of the embedded ones of two rows each, since embedding so many takes an hour; "
-        "recall is against an exact search of the same vectors; memory is what opening the index adds."
+        "recall is against an exact search of the same vectors; memory is what opening the index adds. `stages` is "
+        "the lexical and the dense stage alone, without the question's embedding; it is made in parts, over several "
+        "runs, whose time is not measured."
     )
 
 
