@@ -38,7 +38,7 @@ VECTORS = "vectors.npy"
 CACHE = "vectors.sqlite3"
 
 # Goes into the inputs' digest: raise it when the code makes another index of the same rows.
-_FORMAT = 5
+_FORMAT = 6
 _NOT_IN_IT = {"device", "precision", "batch_size", "threads", "keep_versions"}
 _VERSION_DIGITS = 12
 
@@ -183,9 +183,9 @@ def _fill(
         shutil.copytree(base / COVERAGE, folder / COVERAGE)
     else:
         write_coverage(folder / COVERAGE, rows)
-    spread = _cosine_spread(vectors)
+    spread = cosine_spread(vectors)
     lexical = open_lexical(folder / LEXICAL, [row.row_id for row in rows], SPREADS_PER_BM25 * spread)
-    calibrate(rows, vectors, lexical, asked, asked_vectors).save(folder / CALIBRATION)
+    calibrate(rows, vectors, lexical, spread, asked, asked_vectors).save(folder / CALIBRATION)
 
     ids = {row.row_id for row in rows}
     removed = [row_id for row_id in old_places if row_id not in ids]
@@ -247,7 +247,7 @@ def _row_vectors(rows: Sequence[Row], embedder: CachedEmbedder, settings: IndexS
     return mean / np.linalg.norm(mean, axis=1, keepdims=True), num_embedded
 
 
-def _cosine_spread(vectors: Any) -> float:
+def cosine_spread(vectors: Any) -> float:
     """Return the standard deviation of the cosines between (at most 1000, evenly spaced) rows.
 
     Embedding models differ in how far apart they put texts; scores of another kind are scaled by this.
