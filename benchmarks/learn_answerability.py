@@ -17,15 +17,16 @@ import dataclasses
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe_machine
+from data.errors import InputError
 from data.held_out import questions_from_file
 from data.records import Row
 from data.workbook import WorkbookChoice, read_workbook
@@ -42,6 +43,7 @@ _RIDGE = 10.0
 _STEPS = 50
 
 Vectors = NDArray[np.float32]
+Kind = Literal["query", "passage"]
 
 
 def rows_without_questions(rows: Sequence[Row]) -> list[Row]:
@@ -104,6 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, required=True, help="the first row, counted from 1")
     parser.add_argument("--last", type=int, required=True, help="the last row")
     parser.add_argument("--questions", type=Path, help="other people's questions to the rows")
+    parser.add_argument("--every", type=int, default=1, help="ask one in so many of those questions")
+    parser.add_argument(
+        "--vectors", type=Path, help="an .npz to keep the texts' vectors in, and to read them from"
+    )
     parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args(argv)
@@ -111,29 +117,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = list(all_rows[options.first - 1 : options.last])
     asked = questions_from_file(options.questions, all_rows) if options.questions else []
     place_of = {row.row_id: place for place, row in enumerate(rows)}
-    asked = [question for question in asked if question.row_id in place_of]
+    asked = [question for question in asked if question.row_id in place_of][:: options.every]
 
-    import torch
-
-    from rag.embedding import load_embeddings
-
-    embeddings = load_embeddings(options.model, num_threads=torch.get_num_threads())
-    titles = embeddings.embed([row_title(row) for row in rows], "passage")
-    answers = embeddings.embed([row.answer for row in rows], "passage")
-    own = embeddings.embed([row.question for row in rows], "query")
-    others = embeddings.embed([question.question for question in asked], "query")
-    embeddings.close()
+    vectors = embedded(
+        options.model,
+        {
+            "titles": ("passage", [row_title(row) for row in rows]),
+            "answers": ("passage", [row.answer for row in rows]),
+            "own": ("query", [row.question for row in rows]),
+            "others": ("query", [question.question for question in asked]),
+        },
+        options.vectors,
+    )
+    titles, answers, own = vectors["titles"], vectors["answers"], vectors["own"]
     groups = learn_from(rows, titles, answers, own)
     if asked:
         texts = [question.question for question in asked]
         groups += learn_from_others(
-            rows, titles, answers, texts, others, [place_of[question.row_id] for question in asked]
+            rows, titles, answers, texts, vectors["others"], [place_of[question.row_id] for question in asked]
         )
     weights, offset = fit(groups)
+    command = f"python -m benchmarks.learn_answerability {options.workbook.name}"
+    command += f" --first {options.first} --last {options.last}"
+    if options.questions:
+        command += f" --questions {options.questions.name} --every {options.every}"
     result: dict[str, Any] = {
         "what": "what the signs of an answer weigh (rag.signs, rag.answerability)",
-        "command": f"python -m benchmarks.learn_answerability {options.workbook.name} --first {options.first} "
-        f"--last {options.last}" + (f" --questions {options.questions.name}" if options.questions else ""),
+        "command": command,
         **describe_machine(("torch", "sentence-transformers", "numpy")),
         "num_rows": len(rows),
         "num_questions": len(asked),
@@ -147,6 +157,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def embedded(
+    model: Path, texts: Mapping[str, tuple[Kind, Sequence[str]]], kept: Path | None
+) -> dict[str, Vectors]:
+    """Return a vector a text, by name; read from the file `kept` if it is there, else written to it."""
+    if kept and kept.is_file():
+        with np.load(kept) as saved:
+            vectors = {name: np.asarray(saved[name], np.float32) for name in texts}
+        if any(len(vectors[name]) != len(some) for name, (_, some) in texts.items()):
+            raise InputError(f"{kept}: the vectors of other texts; remove it")
+        return vectors
+    import torch
+
+    from rag.embedding import load_embeddings
+
+    embeddings = load_embeddings(model, num_threads=torch.get_num_threads())
+    vectors = {name: embeddings.embed(list(some), kind) for name, (kind, some) in texts.items()}
+    embeddings.close()
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, **vectors)  # type: ignore[arg-type]
+    return vectors
+
+
 def learn_from(
     rows: Sequence[Row], titles: Vectors, answers: Vectors, own: Vectors
 ) -> list[tuple[NDArray[np.float64], bool]]:
@@ -154,7 +187,7 @@ def learn_from(
     bare = rows_without_questions(rows)
     index = index_in_memory(bare, answers, usual_terms_of(rows))
     asked = [index.ask(row.question, vector) for row, vector in zip(rows, own, strict=True)]
-    there, no_row, no_topic = signs_of(asked, range(len(rows)), Topics(rows, _mean(titles, answers)))
+    there, no_row, no_topic = signs_of(asked, range(len(rows)), Topics(rows, row_vectors(titles, answers)))
     return [(there, True), (no_row, False), (no_topic, False)]
 
 
@@ -167,14 +200,14 @@ def learn_from_others(
     places: Sequence[int],
 ) -> list[tuple[NDArray[np.float64], bool]]:
     """Return the signs of other people's questions to the rows as they are."""
-    both = _mean(titles, answers)
+    both = row_vectors(titles, answers)
     index = index_in_memory(rows, both, usual_terms_of(rows))
     asked = [index.ask(text, vector) for text, vector in zip(questions, vectors, strict=True)]
     there, no_row, no_topic = signs_of(asked, places, Topics(rows, both))
     return [(there, True), (no_row, False), (no_topic, False)]
 
 
-def _mean(titles: Vectors, answers: Vectors) -> Vectors:
+def row_vectors(titles: Vectors, answers: Vectors) -> Vectors:
     mean = titles + answers
     return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)
 
