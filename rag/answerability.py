@@ -26,7 +26,7 @@ class Answerability:
 
     def score(self, signs: Signs) -> float:
         """Return the weighted sum, the higher the likelier there is an answer."""
-        return self.offset + sum(self.weights[name] * value for name, value in asdict(signs).items())
+        return self.offset + sum(self.weights[name] * float(value) for name, value in asdict(signs).items())
 
 
 def shipped_answerability() -> Answerability:
