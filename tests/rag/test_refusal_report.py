@@ -29,8 +29,8 @@ def test_measured_and_searched_scores_are_the_same(knowledge: KnowledgeIndex) ->
     assert report.num_answerable == 1
     assert report.num_unanswerable == {"unanswerable": 1, "topic left out": 1, "row left out": 1}
     for name, question in (("answerable", asked), ("unanswerable", other)):
-        found = knowledge.search(question.question).evidence
-        assert report.scores[name][0] == pytest.approx(found, abs=2e-3)
+        found = knowledge.search(question.question).answerability
+        assert report.scores[name][0] == pytest.approx(found, abs=0.05)
     with pytest.raises(ValueError, match="no question names a row"):
         measure_refusal(knowledge, [other], [])
 

@@ -55,11 +55,11 @@ def test_the_sample_is_refused_quoted_filtered_and_followed_up(fetched_models: P
     opened = open_index(tmp_path / "index", embedding, settings)
     report = measure_refusal(opened, knowledge.paraphrases, knowledge.unanswerable, [0.1])
     assert report.auroc["unanswerable"] > 0.85
-    assert report.auroc["topic left out"] > 0.85
+    assert report.auroc["topic left out"] > 0.9
     (at,) = report.at_rates
     assert at.answered["topic left out"] < 0.15
-    assert at.answered["unanswerable"] < 0.25
-    assert at.refused < 0.35
+    assert at.answered["unanswerable"] < 0.45
+    assert at.refused < 0.2
 
     subjects = subjects_of(opened.rows)
     for row in opened.rows[::8]:
