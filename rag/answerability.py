@@ -1,7 +1,7 @@
 """How far a search's signs say that its best row answers the question: their weighted sum.
 
-The weights are in answerability.json, learned once by benchmarks.learn_answerability on one workbook; nothing is
-learned from the questions that a knowledge base is measured with. What a sum means in a workbook is calibrated on
+The weights are in answerability.json, learned once by benchmarks.learn_answerability from rows of workbooks and no
+other questions than the rows' own. What a sum means in a workbook is calibrated on
 that workbook's rows (rag.calibration), so the weights only have to order questions.
 """
 

@@ -30,6 +30,8 @@ from rag.terms import terms
 # Asking more changes a threshold for one in ten by less than it is uncertain (1.7 points at 300).
 _MOST_ASKED = 300
 _MOST_FOR_LENGTH = 5000
+# Names what the scores are: a threshold on other ones would refuse nearly everything, or nothing.
+_SCORES = "evidence and answerability, 2"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        write_json(path, asdict(self))
+        write_json(path, {"scores": _SCORES, **asdict(self)})
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -69,6 +71,8 @@ def load_calibration(path: Path) -> Calibration:
     """
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["scores"] != _SCORES:
+            raise ValueError(f"of other scores: {saved['scores']}")
         lists = {name: tuple(map(float, saved[name])) for name in ("own", "row_left_out", "topic_left_out")}
         return Calibration(float(saved["usual_terms"]), **lists)
     except (OSError, ValueError, KeyError, TypeError) as error:

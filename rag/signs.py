@@ -42,6 +42,7 @@ class Signs:
         distance: What it has more than the twentieth.
         agreement: The share of the next four rows that have its info_1; a half where it is blank.
         cohesion: Its mean cosine with those four, on the scale of `cosine`: chance finds are scattered.
+        evidence: The score of rag.evidence, on the scale of `cosine`.
     """
 
     cosine: float
@@ -52,6 +53,7 @@ class Signs:
     distance: float
     agreement: float
     cohesion: float
+    evidence: float
 
 
 class Background:
@@ -117,6 +119,7 @@ class Background:
             distance=distance / self._spread,
             agreement=_agreement([rows[each.row_id] for each in fused[: _NEAR + 1]]),
             cohesion=self._cohesion([each.row_id for each in fused[: _NEAR + 1]]),
+            evidence=(fused[0].score - self._centre) / self._spread,
         )
 
     def _cohesion(self, row_ids: Sequence[str]) -> float:

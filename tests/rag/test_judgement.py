@@ -34,7 +34,7 @@ class PlainBackground(Background):
         self, question: str, vector: object, dense: object, lexical: object, rows: Mapping[str, Row]
     ) -> Signs | None:
         assert isinstance(dense, list)
-        return Signs(dense[0].score, 0, 0, 0, 0, 0, 0, 0) if dense else None
+        return Signs(dense[0].score, 0, 0, 0, 0, 0, 0, 0, 0) if dense else None
 
 
 def judge(
