@@ -7,12 +7,14 @@ ids, held-out questions and a split is `data.prepare`'s work.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Literal, TextIO, get_args
+from typing import BinaryIO, Literal, get_args
 
 from data.artefacts import partial_file
 from data.conversations import QuestionStyle, conversation_line, conversations, messages
@@ -25,6 +27,7 @@ ConvertFormat = Literal["json-array", "conversation", "messages", "rows"]
 FORMATS: tuple[ConvertFormat, ...] = get_args(ConvertFormat)
 # Pieces of a few hundred characters, as a rule.
 _WRITTEN_AT_ONCE = 512
+_BLOCKS_BEHIND = 2
 
 Placed = tuple[KnowledgeSheet, Line]
 
@@ -55,7 +58,7 @@ def convert_workbook(
     notes: list[str] = []
     taken = _Taken()
     placed = _placed(choice, taken, notes)
-    with partial_file(out) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+    with partial_file(out) as beside, beside.open("wb") as file:
         if format_name == "json-array":
             _write_in_blocks(file, _json_array(placed, system))
         else:
@@ -120,6 +123,13 @@ def _lines(placed: Iterable[Placed], objects: Callable[[Row], Iterable[object]])
             yield encode(made) + "\n"
 
 
-def _write_in_blocks(file: TextIO, pieces: Iterator[str]) -> None:
-    while block := "".join(islice(pieces, _WRITTEN_AT_ONCE)):
-        file.write(block)
+def _write_in_blocks(file: BinaryIO, pieces: Iterator[str]) -> None:
+    """Write in a thread, a block behind: the disk and the reading of rows do not wait for one another."""
+    with ThreadPoolExecutor(1, "writing") as thread:
+        written: deque[Future[int]] = deque()
+        while block := "".join(islice(pieces, _WRITTEN_AT_ONCE)):
+            if len(written) > _BLOCKS_BEHIND:
+                written.popleft().result()
+            written.append(thread.submit(file.write, block.encode()))
+        for writing in written:
+            writing.result()

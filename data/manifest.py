@@ -49,16 +49,22 @@ def write_manifest(
     facts: Mapping[str, Any],
     *,
     unrecorded: Collection[str] = (),
+    known: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Hash every file below `folder` and write its manifest; returns it.
 
-    `unrecorded` names entries of `folder` that are left out: those that change when they are only read.
+    `unrecorded` names entries of `folder` that are left out: those that change when they are only read. `known` has
+    the SHA-256 of files that were hashed as they were written.
     """
     inside = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     names = sorted(
         path.as_posix() for path in inside if path.name != MANIFEST_NAME and path.parts[0] not in unrecorded
     )
-    files = {name: FileStamp((folder / name).stat().st_size, sha256_file(folder / name)) for name in names}
+    known = known or {}
+    files = {
+        name: FileStamp((folder / name).stat().st_size, known.get(name) or sha256_file(folder / name))
+        for name in names
+    }
     manifest = Manifest(kind, dict(inputs), files, dict(facts))
     write_json(
         folder / MANIFEST_NAME,

@@ -3,13 +3,15 @@
 A small model sometimes repeats the question, answers "yes", makes something up, or copies what a row says of another
 illness than the one that was asked about. Such an answer is recognised by no row supporting any sentence of it, or
 only rows about another subject, and the nearest rows' approved answers are given in its place. Nothing can be
-taken back from a stream, so text is held until a row supports a sentence, as a rule the first. Pure text, no I/O.
+taken back from a stream, so text is held until a row supports a sentence, or its beginning is clearly a row's answer;
+should no sentence have a source after all, the nearest row is led to. Pure text, no I/O.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from data.records import Row
 from rag.citations import Citation, CitationWriter
@@ -26,6 +28,10 @@ _DECLINES = re.compile(
 
 
 _MARKER = re.compile(r"\[\d+\]")
+_SENTENCE_START = re.compile(r"[。！？；!?;\n]")
+# A beginning of so many telling terms, and so large a share of them in a row's answer, is that row's.
+_TERMS_OF_A_BEGINNING = 6
+_SHARE_OF_A_BEGINNING = 0.8
 
 
 class GroundedAnswer:
@@ -54,6 +60,8 @@ class GroundedAnswer:
         self._strangers = frozenset(strangers)
         self._see_also = see_also
         self._questions = [_letters(row.question) for row in rows]
+        # A question that is said again has the terms of the row's question, not of its answer.
+        self._answers = SupportMeter([replace(row, info_1="", info_2="", question="") for row in rows])
         self._writer = CitationWriter(rows)
         self._held = quotable is not None
         self._waiting = self._sent = ""
@@ -88,17 +96,39 @@ class GroundedAnswer:
             return rest + self._waiting
         if self._held and self._quotable is not None:
             rest = self._quote(self._quotable)
-        line = self._line_to(self._see_also, len(self._sent))
-        return rest + line
+        lead_to = self._see_also
+        if self._quotable is not None and not self._has_a_source():
+            lead_to = self._quotable
+        return rest + self._line_to(lead_to, len(self._sent))
 
     def _passed(self, text: str) -> str:
         """Return what may be sent of `text`, with all that waited once a row supports some of it."""
-        self._waiting += text
-        if self._held and (not self._has_a_source() or self._repeats_a_question(self._waiting)):
+        before, self._waiting = self._waiting, self._waiting + text
+        if self._held:
+            self._held = not self._is_supported() and not any(
+                # However the text was cut into pieces, the same beginnings are looked at.
+                self._begins_as_an_answer(before + text[:end])
+                for end in range(1, len(text) + 1)
+            )
+        if self._held:
             return ""
-        text, self._waiting, self._held = self._waiting, "", False
+        text, self._waiting = self._waiting, ""
         self._sent += text
         return text
+
+    def _is_supported(self) -> bool:
+        return self._has_a_source() and not self._repeats_a_question(self._waiting)
+
+    def _begins_as_an_answer(self, text: str) -> bool:
+        """Tell whether the text's last sentence, so far, is clearly what a row about this subject answers."""
+        support = self._answers.measure(_SENTENCE_START.split(text)[-1])
+        best = support.best
+        return (
+            best is not None
+            and best not in self._strangers
+            and support.num_terms >= _TERMS_OF_A_BEGINNING
+            and support.shares[best] >= _SHARE_OF_A_BEGINNING
+        )
 
     def _has_a_source(self) -> bool:
         return any(mark.marker - 1 not in self._strangers for mark in self._writer.citations)

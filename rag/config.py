@@ -71,7 +71,7 @@ class RetrieveSection(Section):
     themselves: see to it that they know."""
     quote_unsupported: bool = True
     """Give the nearest row's approved answer in place of one that no row supports (the model repeated the question,
-    answered "yes", made something up). A stream is then held until its first supported sentence ends."""
+    answered "yes", made something up). A stream is then held until its first sentence is seen to be a row's."""
 
     @field_validator("weights")
     @classmethod

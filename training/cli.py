@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,19 +101,25 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Merge an adapter into its base model: `train merge [BASE ADAPTER OUT]`."""
+    from data.manifest import folder_digest
     from training.config import MergeSection
-    from training.merge import max_shard_bytes, merge_adapter
     from training.progress import counted
 
     workspace = open_workspace()
     place = workspace.run(name)
     raw = settle_config(place, config, settings or ())
     chosen = section(raw, "merge", MergeSection)
-    limit = _size_bytes(max_shard_size) if max_shard_size else max_shard_bytes(chosen.max_shard_size_gb)
     target = out or place.merged
     source = resolve_model(workspace, base or section(raw, "models", ModelsConfig).base)
+    # Begun before torch is imported, which takes seconds of one core.
+    base_digest = ThreadPoolExecutor(1).submit(folder_digest, source)
+    from training.merge import max_shard_bytes, merge_adapter
+
+    limit = _size_bytes(max_shard_size) if max_shard_size else max_shard_bytes(chosen.max_shard_size_gb)
     with counted("merging") as advance:
-        manifest, fresh = merge_adapter(source, adapter or place.adapter, target, limit, advance)
+        manifest, fresh = merge_adapter(
+            source, adapter or place.adapter, target, limit, advance, base_digest=base_digest.result
+        )
     _report(
         {"merged": str(target), **manifest.facts},
         f"merged model {_state(fresh)}: {target} ({manifest.facts['num_tensors']} tensors)",

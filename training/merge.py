@@ -42,11 +42,14 @@ def merge_adapter(
     out: Path,
     max_shard_size_bytes: int,
     on_tensor: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    base_digest: Callable[[], str] | None = None,
 ) -> tuple[Manifest, bool]:
     """Write the merged model to `out` unless it is there already; returns (manifest, whether work was done).
 
     Args:
         on_tensor: called with (tensors written, tensors in all).
+        base_digest: waits for data.manifest.folder_digest of the base, if that was begun before.
 
     Raises:
         InputError: the base or the adapter is incomplete, or they do not belong together.
@@ -56,15 +59,18 @@ def merge_adapter(
     previous = _replaceable(out, base, adapter)
     with ThreadPoolExecutor(1) as side:
         # Hashing a base without a manifest takes as long as merging into it; both at once where both are needed.
-        digests = side.submit(_inputs, base, adapter, max_shard_size_bytes)
+        digests = side.submit(
+            _inputs, base_digest or (lambda: folder_digest(base)), adapter, max_shard_size_bytes
+        )
         if previous is not None and is_current(out, "model", digests.result()):
             return previous, False
         require_disk(out, weights_bytes(base), f"the merged model of {base.name}")
         plan = _plan(base, adapter, read_adapter(adapter))
         with folder_beside(out) as beside:
             with ShardWriter(beside, [tensor for tensor, _ in plan], max_shard_size_bytes) as writer:
-                for number, _ in enumerate(_merged(writer, plan, adapter), start=1):
+                for number, name in enumerate(_merged(writer, plan, adapter), start=1):
                     on_tensor(number, len(plan))
+                    writer.hash_through(name)
             _copy_companions(base, beside)
             write_text(beside / "README.md", _model_card(base, adapter))
             facts = {
@@ -73,12 +79,12 @@ def merge_adapter(
                 "num_tensors": len(plan),
                 "num_changed": sum(delta is not None for _, delta in plan),
             }
-            return write_manifest(beside, "model", digests.result(), facts), True
+            return write_manifest(beside, "model", digests.result(), facts, known=writer.digests()), True
 
 
-def _inputs(base: Path, adapter: Path, max_shard_size_bytes: int) -> dict[str, str]:
+def _inputs(base_digest: Callable[[], str], adapter: Path, max_shard_size_bytes: int) -> dict[str, str]:
     return {
-        "base": folder_digest(base),
+        "base": base_digest(),
         "adapter": folder_digest(adapter),
         "shard": str(max_shard_size_bytes),
     }
@@ -98,8 +104,8 @@ def _replaceable(out: Path, base: Path, adapter: Path) -> Manifest | None:
     return previous if previous is not None and previous.kind == "model" else None
 
 
-def _merged(writer: ShardWriter, plan: Plan, adapter: Path) -> Iterator[None]:
-    """Write every tensor, some at the same time; yields once for each that is done.
+def _merged(writer: ShardWriter, plan: Plan, adapter: Path) -> Iterator[str]:
+    """Write every tensor, some at the same time; yields the name of each when it and all before it are done.
 
     A thread computes, reads or writes one tensor on one core: writing takes as long as computing, and threads
     that share a small product would wait for one another.
@@ -107,15 +113,16 @@ def _merged(writer: ShardWriter, plan: Plan, adapter: Path) -> Iterator[None]:
     sizes = [delta.shape[0] * delta.shape[1] for _, delta in plan if delta is not None]
     rooms = threading.local()
 
-    def write(item: tuple[StoredTensor, LoraDelta | None]) -> None:
+    def write(item: tuple[StoredTensor, LoraDelta | None]) -> str:
         tensor, delta = item
         if delta is None:
             writer.copy(tensor)
-            return
+            return tensor.name
         if not hasattr(rooms, "product"):
             # One for all matrices: memory that was never used costs more than the product itself.
             rooms.product = torch.empty(max(sizes), dtype=torch.float32)
         writer.change(tensor, _adding(tensor, delta, delta.product(rooms.product), adapter))
+        return tensor.name
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -123,8 +130,7 @@ def _merged(writer: ShardWriter, plan: Plan, adapter: Path) -> Iterator[None]:
         with ThreadPoolExecutor(
             min(num_threads, _MAX_THREADS), initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
-            for _ in pool.map(write, plan):
-                yield
+            yield from pool.map(write, plan)
     finally:
         torch.set_num_threads(num_threads)
 

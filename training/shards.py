@@ -9,6 +9,7 @@ Files are read with pread: pages of a mapped file count as the process's memory,
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -31,6 +32,7 @@ _DTYPES = {
 }  # fmt: skip
 # A block and its part of the product then stay in a core's cache.
 _BLOCK_BYTES = 1 << 20
+_HASHED_AT_ONCE = 4 << 20
 _NOT_OFFERED = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
@@ -110,11 +112,13 @@ class ShardWriter:
         self._shards = _share_out(tensors, max_bytes)
         self._places: dict[str, tuple[int, int]] = {}
         self._descriptors: list[int] = []
+        self._hashes = [(hashlib.sha256(), 0) for _ in self._shards]
+        self._ends: dict[str, tuple[int, int]] = {}
 
     def __enter__(self) -> ShardWriter:
         for number, shard in enumerate(self._shards):
             path = self._folder / self._file_name(number)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
             self._descriptors.append(descriptor)
             header = _header(shard)
             os.pwrite(descriptor, header, 0)
@@ -122,6 +126,7 @@ class ShardWriter:
             for tensor in shard:
                 self._places[tensor.name] = (descriptor, offset)
                 offset += tensor.size_bytes
+                self._ends[tensor.name] = (number, offset)
             os.truncate(descriptor, offset)
         if len(self._shards) > 1:
             self._write_index()
@@ -149,6 +154,25 @@ class ShardWriter:
             change(first, rows)
             _write_at(descriptor, rows, offset)
             offset += rows.numel() * rows.element_size()
+
+    def hash_through(self, name: str) -> None:
+        """Hash the shards as far as tensor `name`; it and all before it must have been written.
+
+        Called as tensors are done, it hashes bytes that are still in the cache, beside the writing of others.
+        """
+        last, end = self._ends[name]
+        for number in range(last + 1):
+            digest, start = self._hashes[number]
+            stop = end if number == last else os.fstat(self._descriptors[number]).st_size
+            for place in range(start, stop, _HASHED_AT_ONCE):
+                digest.update(os.pread(self._descriptors[number], min(_HASHED_AT_ONCE, stop - place), place))
+            self._hashes[number] = (digest, max(start, stop))
+
+    def digests(self) -> dict[str, str]:
+        """Return each shard's SHA-256 by its file's name; `hash_through` has been called with the last tensor."""
+        return {
+            self._file_name(number): digest.hexdigest() for number, (digest, _) in enumerate(self._hashes)
+        }
 
     def _file_name(self, number: int) -> str:
         count = len(self._shards)

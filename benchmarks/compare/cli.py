@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -82,6 +82,17 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; default: var/runs/NAME/compare.")
     ] = None,
+    withhold_texts: Annotated[
+        bool,
+        typer.Option(
+            "--withhold-texts",
+            help="Leave questions, answers and rows out of the files: for readers who may see the figures only.",
+        ),
+    ] = False,
+    from_report: Annotated[
+        Path | None,
+        typer.Option(help="Ask nothing; write the files again from this compare.json, with --out."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask every arm the same questions; say which is better, by how much, and how sure that is.
@@ -100,12 +111,15 @@ def compare(
         run_questions,
         where_from,
     )
-    from benchmarks.compare.report import print_report, write_files
+    from benchmarks.compare.report import read_report
     from benchmarks.measures.prices import read_prices
     from benchmarks.measures.scores import BY_NAME
     from data.records import Row, read_records
     from data.workspace import open_workspace
 
+    if from_report is not None:
+        _show(read_report(from_report), out or from_report.parent, withhold_texts, as_json)
+        return
     if measure not in BY_NAME or BY_NAME[measure].higher_is_better is None:
         known = [item.name for item in BY_NAME.values() if item.higher_is_better is not None]
         raise UsageError(f"--measure {measure!r}: choose one of {', '.join(known)}")
@@ -159,6 +173,16 @@ def compare(
             command=shlex.join(["groundtune", *sys.argv[1:]]),
         )
     )
+    _show(report, folder, withhold_texts, as_json)
+
+
+def _show(report: Mapping[str, Any], folder: Path, withhold_texts: bool, as_json: bool) -> None:
+    """Write the report's files and print it."""
+    from benchmarks.compare.report import print_report, write_files
+    from benchmarks.compare.withheld import without_texts
+
+    if withhold_texts:
+        report = without_texts(report)
     write_files(report, folder)
     if as_json:
         print(json.dumps(report, ensure_ascii=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.measures.scores import MEASURES, Given, Measure, is_refusal
 from benchmarks.significance import CONFIDENCE, NUM_RESAMPLES
 from data.artefacts import write_json, write_text
+from data.errors import InputError
 
 KIND = "groundtune compare"
 # One answer costs too little to be read.
@@ -100,6 +102,23 @@ def write_files(report: Mapping[str, Any], folder: Path) -> None:
 
     write_json(folder / "compare.json", report)
     write_text(folder / "compare.html", render(report))
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Return the report of a compare.json.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: no report to read ({error}); give the compare.json of a comparison"
+        ) from error
+    if not isinstance(report, dict) or report.get("kind") != KIND:
+        raise InputError(f"{path}: not a report of `groundtune compare`; give its compare.json")
+    return report
 
 
 def with_marks(report: Mapping[str, Any]) -> list[dict[str, Any]]:

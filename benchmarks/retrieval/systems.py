@@ -104,12 +104,11 @@ def _build_stages(
 ) -> dict[str, Any] | None:
     """Put rows into Chroma and into the postings, part by part; a part that was stopped is made again."""
     progress = folder / "progress.json"
-    done = json.loads(progress.read_text()) if progress.is_file() else {"num_rows": 0, "build_s": 0.0}
+    done = json.loads(progress.read_text()) if progress.is_file() else {"num_rows": 0}
     begun = time.perf_counter()
     while done["num_rows"] < len(rows):
         if time.perf_counter() - begun > at_most_s:
             return None
-        started = time.perf_counter()
         start = int(done["num_rows"])
         end = min(start + _ROWS_AT_ONCE, len(rows))
         part = rows[start:end]
@@ -126,11 +125,12 @@ def _build_stages(
         else:
             write_store(now / "chroma", part, texts, vectors)
         write_lexical(now / "lexical", rows[:end], 3, before / "lexical" if start else None, same)
-        done = {"num_rows": end, "build_s": done["build_s"] + time.perf_counter() - started}
+        done = {"num_rows": end}
         progress.write_text(json.dumps(done))
         shutil.rmtree(before, ignore_errors=True)
     (folder / "ids.json").write_text(json.dumps([row.row_id for row in rows]))
-    return {"build_s": round(done["build_s"], 1)}
+    # In parts, over several runs, as often as not beside other work: the time would say little.
+    return {"build_s": None}
 
 
 class _Loaded:

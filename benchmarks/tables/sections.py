@@ -97,7 +97,7 @@ def _search_body(result: Result) -> str:
             times["p99"],
             run["recall@10"],
             run["memory_mb"],
-            run["build_s"],
+            "–" if run["build_s"] is None else run["build_s"],
         )
         for run in result["runs"]
         for part, times in run["times_ms"].items()

@@ -109,8 +109,42 @@ def _fuzz_body(result: Result) -> str:
     return table(("", "cases", "5xx", "failed checks", "statuses"), rows)
 
 
+def _overhead_lines(result: Result) -> list[tuple[str, str]]:
+    added = result["added_ms"]
+    low, high = added["p50_interval"]
+    return [
+        (
+            f"RAG through the gateway, {result['base']}: first token beyond search and the same prompt",
+            f"{added['p50']:+.1f} ms (p50) [{low:.1f}, {high:.1f}]",
+        )
+    ]
+
+
+def _overhead_body(result: Result) -> str:
+    held = result["held_until_supported"]
+    found = ((f"{result['base']}, sent at once", result), (f"{held['base']}, held", held))
+    rows = [
+        (
+            name,
+            of_one["pairs"],
+            f"{of_one['ttft_ms']['rag']['p50']:.1f}",
+            f"{of_one['ttft_ms']['same_prompt']['p50']:.1f}",
+            f"{of_one['search_ms']['p50']:.1f}",
+            "{:+.1f} [{:.1f}, {:.1f}]".format(of_one["added_ms"]["p50"], *of_one["added_ms"]["p50_interval"]),
+        )
+        for name, of_one in found
+    ]
+    head = ("", "questions", "TTFT, base-rag", "TTFT, its prompt to base", "search", "added")
+    return table(head, rows) + (
+        "\n\nMedians in milliseconds on a CPU, prompts that the engine has read before. By default an answer is held "
+        "until its first sentence is seen to be a row's, so that the row can take its place: the engine's time, not "
+        "the gateway's. `retrieve.quote_unsupported: false` sends it at once."
+    )
+
+
 SERVICE_SECTIONS = (
     Section("gateway", "The gateway", _gateway_lines, _gateway_body),
+    Section("rag-overhead", "What RAG adds to the first token", _overhead_lines, _overhead_body),
     Section("overload", "Overload", _overload_lines, _overload_body),
     Section("fuzz-api", "Fuzzing the API", _fuzz_lines, _fuzz_body),
 )

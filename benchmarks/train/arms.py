@@ -111,7 +111,8 @@ def run_xtuner(place: Place, rows: Sequence[Conversation], pack_tokens: int) -> 
     write_dataset(run, rows)
     settings = {
         "environment": str(place.xtuner), "device": "cpu", "styles": '["plain"]', "prompt_template": "qwen_chat",
-        "max_length": pack_tokens, "accumulative_counts": 1, "epochs": default.epochs, "warmup_ratio": 0,
+        "max_length": pack_tokens, "map_processes": 1, "accumulative_counts": 1, "epochs": default.epochs,
+        "warmup_ratio": 0,
         "learning_rate": default.learning_rate, "lora_rank": default.lora_rank, "lora_alpha": default.lora_alpha,
         "lora_dropout": default.lora_dropout, "evaluation_steps": "null", "log_steps": 1, "seed": default.seed,
     }  # fmt: skip

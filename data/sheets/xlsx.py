@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -158,7 +159,7 @@ class _XlsxSheet:
             raise InputError(
                 f"{self.path}: sheet {self.name!r} is missing from the file; save it from Excel again"
             )
-        merges = self._merges()
+        merges = self.merges
         filler = Filler(merges)
         reader = CellReader(self.path, self.part, self.name, self.shared.get, self.formats)
         scanner = TextScanner(self.path, self.part, "row", "sheetData")
@@ -183,7 +184,8 @@ class _XlsxSheet:
                 if texts:
                     yield SheetRow(number, texts, marks, _HIDDEN.search(attributes) is not None)
 
-    def _merges(self) -> list[Merge]:
+    @cached_property
+    def merges(self) -> list[Merge]:
         """Find the merged ranges, which the file lists behind its rows."""
         tail: list[bytes] = []
         before = b""

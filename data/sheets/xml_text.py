@@ -8,7 +8,6 @@ element anew in the plain form, so that there is one form to understand.
 from __future__ import annotations
 
 import codecs
-import io
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,8 +19,8 @@ from data.errors import InputError
 from data.sheets import limits
 from data.sheets.archive import declares, local_name
 
-_DECLARATION = re.compile(r"\s*<\?xml\s[^>]*?\?>")
-_UTF8 = re.compile(r"encoding\s*=\s*[\"']utf-?8[\"']", re.IGNORECASE)
+_DECLARATION = re.compile(rb"\s*<\?xml\s[^>]*?\?>")
+_UTF8 = re.compile(rb"encoding\s*=\s*[\"']utf-?8[\"']", re.IGNORECASE)
 _REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]{1,6})|#([0-9]{1,7})|(amp|lt|gt|quot|apos));|&")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 # How Excel writes what XML cannot hold, and a text that looks like that.
@@ -41,6 +40,7 @@ class TextScanner:
         self._part = part
         self._tag = tag
         self._container = container
+        self._end = f"</{container}>"
 
     def elements(self, content: Iterable[bytes]) -> Iterator[tuple[str, str]]:
         """Yield (attributes, inner XML) of each element, in order.
@@ -76,53 +76,67 @@ class TextScanner:
         Raises:
             InputError: as for `elements`.
         """
+        for chunk in self.raw_chunks(content):
+            yield self.decoded(chunk)
+
+    def raw_chunks(self, content: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the chunks of `chunks` as UTF-8, not yet looked at: `decoded` refuses one that is not.
+
+        Raises:
+            InputError: as for `elements`.
+        """
         remaining = iter(content)
         first = next(remaining, b"")
         if not self._is_plain_start(first):
             yield from self._by_expat([first], remaining)
             return
-        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
-        text = _DECLARATION.sub("", self._decoded(decoder, first), count=1)
-        end_tag, end = f"</{self._tag}>", f"</{self._container}>"
+        raw = _DECLARATION.sub(b"", first.removeprefix(codecs.BOM_UTF8), count=1)
+        start, end_tag, end = (
+            text.encode() for text in (f"<{self._container}", f"</{self._tag}>", self._end)
+        )
         while True:
-            if "<!" in text or "<?" in text:
-                opening = "" if f"<{self._container}" in text else f"<{self._container}>"
-                yield from self._by_expat([(opening + text).encode()], self._encoded(decoder, remaining))
+            # One character is looked for many times faster than two.
+            if (b"!" in raw and b"<!" in raw) or (b"?" in raw and b"<?" in raw):
+                opening = b"" if start in raw else start + b">"
+                yield from self._by_expat([opening + raw], remaining)
                 return
-            whole, last_end, text = text.rpartition(end_tag)
-            if last_end:
-                yield whole + last_end
-            if end in text:
-                yield text[: text.find(end)]
+            if (place := raw.rfind(end_tag)) >= 0:
+                place += len(end_tag)
+                yield raw[:place]
+                raw = raw[place:]
+            if end in raw:
+                yield raw[: raw.find(end)]
                 return
-            if len(text) > limits.MAX_ROW_CHARS:
+            if len(raw) > limits.MAX_ROW_CHARS and (size := len(self.decoded(raw))) > limits.MAX_ROW_CHARS:
                 raise limits.beyond(
-                    self._path, f"{self._part} has a <{self._tag}> of over {len(text):,} characters"
+                    self._path, f"{self._part} has a <{self._tag}> of over {size:,} characters"
                 )
             block = next(remaining, None)
             if block is None:
-                if f"<{self._container}/>" in text or re.search(f"<{self._container}\\s[^>]*/>", text):
+                if re.search(rb"%b(?:\s[^>]*)?/>" % start, raw):
                     return
                 raise self._damaged("it ends early")
-            text += self._decoded(decoder, block)
+            raw += block
 
-    def _is_plain_start(self, block: bytes) -> bool:
-        head = block[:2000].decode("utf-8-sig", "ignore")
-        declaration = _DECLARATION.match(head)
-        if declaration and "encoding" in declaration[0] and not _UTF8.search(declaration[0]):
-            return False
-        root = head[declaration.end() if declaration else 0 :].lstrip()
-        return re.match(r"<[A-Za-z]+[\s>]", root) is not None and "\x00" not in head
+    def decoded(self, raw: bytes) -> str:
+        """Return a chunk's text, line ends as XML has them.
 
-    def _decoded(self, decoder: io.IncrementalNewlineDecoder, block: bytes) -> str:
+        Raises:
+            InputError: it is not UTF-8.
+        """
         try:
-            return decoder.decode(block)
+            text = raw.decode()
         except UnicodeDecodeError as error:
             raise self._damaged(str(error)) from error
+        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
-    def _encoded(self, decoder: io.IncrementalNewlineDecoder, content: Iterator[bytes]) -> Iterator[bytes]:
-        for block in content:
-            yield self._decoded(decoder, block).encode()
+    def _is_plain_start(self, block: bytes) -> bool:
+        head = block[:2000].removeprefix(codecs.BOM_UTF8)
+        declaration = _DECLARATION.match(head)
+        if declaration and b"encoding" in declaration[0] and not _UTF8.search(declaration[0]):
+            return False
+        root = head[declaration.end() if declaration else 0 :].lstrip()
+        return re.match(rb"<[A-Za-z]+[\s>]", root) is not None and b"\x00" not in head
 
     def _empty_ones(self, text: str) -> Iterator[tuple[str, str]]:
         found = re.findall(rf"<{self._tag}((?:\s[^>]*)?)/>", text)
@@ -131,12 +145,12 @@ class TextScanner:
         for attributes in found:
             yield attributes, ""
 
-    def _by_expat(self, first: list[bytes], remaining: Iterator[bytes]) -> Iterator[str]:
+    def _by_expat(self, first: list[bytes], remaining: Iterator[bytes]) -> Iterator[bytes]:
         rewriter = _Rewriter(self._path, self._part, self._tag, self._container)
         for blocks in (first, remaining):
             for block in blocks:
                 for attributes, inner in rewriter.feed(block):
-                    yield f"<{self._tag}{attributes}>{inner}</{self._tag}>"
+                    yield f"<{self._tag}{attributes}>{inner}</{self._tag}>".encode()
                 if rewriter.ended:
                     return
         raise self._damaged("it ends early")

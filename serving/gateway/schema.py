@@ -73,10 +73,14 @@ class Message(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """`include_usage` asks for a last chunk with the token counts."""
+    """`include_usage` asks for a last chunk with the token counts.
+
+    Load tools send vLLM's `continuous_usage_stats`, counts in every chunk; they come at the end all the same.
+    """
 
     model_config = ConfigDict(extra="forbid")
     include_usage: StrictBool = False
+    continuous_usage_stats: StrictBool = False
     include_obfuscation: StrictBool = False
 
 

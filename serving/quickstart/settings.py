@@ -15,8 +15,8 @@ class AskSection(Section):
     questions: Annotated[int, Field(ge=0)] = 12
     """Evenly spaced over the held-out questions, from a start that `seed` draws; 0 asks all."""
     concurrency: Annotated[int, Field(ge=1)] = 12
-    """Questions put to one model at a time. More is faster, but what a batch holds changes the last bit of bf16
-    arithmetic, so that greedy answers may differ between two runs; 1 repeats exactly."""
+    """Questions put to one model at a time. More is faster; what a batch holds changes the last bit of bfloat16
+    arithmetic, so another number may give other words here and there. With the same number a run repeats itself."""
     max_tokens: Annotated[int, Field(ge=1)] = 192
     """Longest answer."""
     seed: int = 17

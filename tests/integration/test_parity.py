@@ -13,14 +13,7 @@ import pytest
 from tests.data.test_workbook import HEADER, make_workbook
 from tests.serving.live_serve import serving
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        "GROUNDTUNE_TEST_PARITY" not in os.environ,
-        reason="trains and serves a model; its time is not known yet: set GROUNDTUNE_TEST_PARITY to run it",
-    ),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 ROWS = [["Topic", "Kind", f"What is rule {n}", f"Rule {n} says: wait {n} minutes."] for n in range(8)]

@@ -34,11 +34,33 @@ def marks(answer: GroundedAnswer, text: str) -> list[str]:
 
 
 def test_text_is_held_until_a_row_supports_a_sentence() -> None:
-    sent, answer = answered(["您好！", "食盐每天不超过", "5克。", "少吃加工食品。"])
+    sent, answer = answered(["您好！", "高血压饮食：食盐", "不超过5克。", "少吃加工食品。"])
     assert sent[:2] == ["", ""]
-    assert "".join(sent) == "您好！食盐每天不超过5克[1]。少吃加工食品。"
+    assert "".join(sent) == "您好！高血压饮食：食盐不超过5克[1]。少吃加工食品。"
     assert sent[3] != ""
     assert not answer.is_quoted
+
+
+def test_a_beginning_that_is_clearly_a_rows_answer_is_sent_before_its_sentence_ends() -> None:
+    sent, _ = answered(list("食盐每天不超过5克，少吃加工食品。"))
+    first = next(place for place, text in enumerate(sent) if text)
+    assert first < len("食盐每天不超过5克，少")
+    assert "".join(sent).startswith("食盐每天不超过5克，少吃加工食品[1]。")
+
+
+def test_where_such_a_beginning_is_all_that_a_row_supports_the_nearest_row_is_led_to() -> None:
+    text = "食盐每天不超过5克，但是喜欢的话每天吃上二十克咸菜其实也没有什么关系，身体好得很，请随意。"
+    sent, answer = answered(list(text))
+    whole = "".join(sent)
+    assert whole == f"{text}\n\n另请参阅：{SALT.question}[1]"
+    assert marks(answer, whole) == ["[1]"] and not answer.is_quoted
+    assert "".join(answered(list(text), quotable=None)[0]) == text
+
+
+@pytest.mark.parametrize("text", ["是的，血压高的人能不能吃咸菜", SALT.question, "高血压的饮食"])
+def test_saying_the_question_again_is_no_such_beginning(text: str) -> None:
+    sent, _ = answered(list(text))
+    assert "".join(sent[:-1]) == ""
 
 
 def test_nothing_is_held_where_nothing_may_be_quoted() -> None:
@@ -107,7 +129,16 @@ def test_after_a_quote_the_offsets_are_those_of_the_quote() -> None:
 
 
 @given(
-    st.lists(st.integers(0, 12), max_size=6), st.sampled_from(["是", _GOOD, "你好。" + _GOOD, SALT.question])
+    st.lists(st.integers(0, 12), max_size=6),
+    st.sampled_from(
+        [
+            "是",
+            _GOOD,
+            "你好。" + _GOOD,
+            SALT.question,
+            "食盐每天不超过5克，但是吃多少咸菜其实都没有什么关系呢。",
+        ]
+    ),
 )
 def test_how_the_text_was_cut_does_not_matter(sizes: list[int], text: str) -> None:
     pieces, rest = [], text

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from data.artefacts import sha256_file
 from data.errors import InputError
 from tests.training.shapes import merged_by_peft, write_adapter, write_base
 from training.merge import merge_adapter
@@ -52,6 +53,10 @@ def test_bit_equal_to_pefts(
     shards = sorted((tmp_path / "merged").glob("model-*.safetensors"))
     assert len(shards) > 1
     assert all(sum(t.nbytes for t in load_file(path).values()) <= 50_000 for path in shards)
+    # They were hashed while they were written.
+    assert {path.name: sha256_file(path) for path in shards}.items() <= {
+        name: stamp.sha256 for name, stamp in manifest.files.items()
+    }.items()
 
 
 def test_blocks_smaller_than_a_matrix_change_no_bit(

@@ -34,6 +34,9 @@ class XtunerSection(Section):
     """A name of XTuner's PROMPT_TEMPLATE; it must say what the base model's own chat template says."""
     max_length: Positive = 2048
     """Tokens in one pack. XTuner's packs let conversations see those before them."""
+    map_processes: Positive | None = None
+    """Processes that read the rows; None: XTuner's own 32. Each packs its share of the rows for itself, so that of few
+    rows hardly any are packed together; 1 packs them all."""
     accumulative_counts: Positive = 16
     """Packs whose gradients are summed before the optimizer steps."""
     epochs: Positive = 3

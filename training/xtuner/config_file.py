@@ -85,6 +85,9 @@ def setting_changes(config: XtunerSection, source: str) -> Iterator[LineChange]:
             "train_cfg = dict(type=TrainLoop, max_epochs=max_epochs)",
             f"train_cfg = dict(type=TrainLoop, max_iters={config.max_steps})",
         )
+    if config.map_processes is not None:
+        packing = "    shuffle_before_pack=True,"
+        yield LineChange(packing, f"{packing}\n    map_num_proc={config.map_processes},")
     if config.log_steps != 10:
         logger = "    logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval={}),"
         yield LineChange(logger.format(10), logger.format(config.log_steps))

@@ -151,6 +151,26 @@ def test_the_page_needs_nothing_else_and_hides_nothing(url: str, questions: Path
     assert "<option>高血压</option>" in page
 
 
+def test_a_report_without_the_words_of_the_knowledge_base(
+    api: ScriptedApi, url: str, questions: Path, tmp_path: Path
+) -> None:
+    whole, bare = tmp_path / "out", tmp_path / "bare"
+    compare(questions, "--url", url, "--arms", "base,base-rag", "--out", whole)
+    api.requests.clear()
+    compare("--from-report", whole / "compare.json", "--withhold-texts", "--out", bare)
+    assert api.requests == []
+    before, after = (json.loads((folder / "compare.json").read_text()) for folder in (whole, bare))
+    assert before["summary"] == after["summary"] and before["pairs"] == after["pairs"]
+    assert after["questions"][0]["answers"]["base-rag"]["cited"][0]["row_id"] == ROWS[0].row_id
+    written = (bare / "compare.json").read_text() + (bare / "compare.html").read_text()
+    for word in ("少吃盐", "多休息", "第3问", "无人知道"):
+        assert word in (whole / "compare.html").read_text() and word not in written
+    assert "withheld" in written and written.count("<article") == 36 and "k.xlsx#S!A2" in written
+    (bare / "other.json").write_text('{"kind": "a load"}')
+    with pytest.raises(InputError, match=r"other\.json: not a report of `groundtune compare`"):
+        compare("--from-report", bare / "other.json")
+
+
 def test_a_second_run_asks_nothing_and_a_broken_one_goes_on(
     api: ScriptedApi, url: str, questions: Path, tmp_path: Path
 ) -> None:

@@ -154,6 +154,34 @@ def test_many_shared_texts_are_read_from_disk_as_from_memory(
     assert in_memory["C1500"] == "答案0"
 
 
+@pytest.mark.parametrize("block", [300, 4000, 1 << 20])
+def test_texts_of_all_forms_are_read_from_disk_as_from_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    forms = (
+        "<si><t>问题{}</t></si>",
+        "<si><t xml:space='preserve'> 甲{} </t></si>",
+        '<si><t xml:space="preserve"> 乙{} </t></si>',
+        "<si><r><t>丙</t></r><r><rPr/><t>{}</t></r></si>",
+        "<si><t>&lt;丁{}&gt; _x000D_ _x005F_x0041_</t></si>",
+        "<si><t>戊\r\n{}\r</t></si>\n",
+        "<si/><si><t>{}</t></si>",
+    )
+    # Long runs of the plain form between the others, so that groups are kept either way.
+    shared = "".join(forms[number % 7 if number % 900 < 40 else 0].format(number) for number in range(3000))
+    num_texts = shared.count("</si>") + shared.count("<si/>")
+    cells = (
+        f"<row r='{row}'><c r='A{row}' t='s'><v>{number}</v></c></row>"
+        for row, number in enumerate([*range(num_texts), *range(num_texts - 1, 0, -61)], start=1)
+    )
+    path = package(tmp_path / "k.xlsx", "".join(cells), shared=shared)
+    in_memory = texts(path)
+    assert {"丙3", "<丁4> \r _x0041_", "戊\n5\n", "问题2999", " 甲1 "} <= set(in_memory.values())
+    monkeypatch.setattr("data.sheets.shared_strings._IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("data.sheets.archive._BLOCK_BYTES", block)
+    assert texts(path) == in_memory
+
+
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
 _VALUE = st.one_of(st.none(), _TEXT, st.integers(-(10**9), 10**9), st.booleans())
 

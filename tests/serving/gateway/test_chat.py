@@ -47,6 +47,16 @@ def test_streamed_answer_with_usage_last(gateway: Running) -> None:
     assert len({c.id for c in chunks}) == 1
 
 
+def test_a_load_tool_may_ask_for_counts_in_every_chunk_and_gets_them_at_the_end(gateway: Running) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = {"model": "base", "messages": QUESTION, "stream": True, "stream_options": options}
+    response = httpx.post(f"{gateway.url}/v1/chat/completions", json=body)
+    assert response.status_code == 200 and '"completion_tokens":3' in response.text.replace(" ", "")
+    body["stream_options"] = {"include_usages": True}
+    refused = httpx.post(f"{gateway.url}/v1/chat/completions", json=body)
+    assert refused.status_code == 400 and "include_usages" in refused.text
+
+
 def test_stream_on_the_wire(gateway: Running) -> None:
     body = {"model": "base", "messages": QUESTION, "stream": True}
     response = httpx.post(f"{gateway.url}/v1/chat/completions", json=body)

@@ -31,6 +31,7 @@ evaluation_freq = 500
         lora_dropout=0.1,
     dataset=dict(type=load_dataset, path=data_path),
     dataset_map_fn=oasst1_map_fn,
+    shuffle_before_pack=True,
     dict(
         type=LinearLR,
     ),
@@ -45,7 +46,7 @@ randomness = dict(seed=None, deterministic=False)
 CPU = XtunerSection(
     device="cpu", prompt_template="qwen_chat", max_length=256, accumulative_counts=1, epochs=1, max_steps=4,
     learning_rate=1e-3, warmup_ratio=0, lora_rank=8, lora_alpha=4, lora_dropout=0, log_steps=1, save_steps=2,
-    evaluation_steps=None, seed=3,
+    evaluation_steps=None, seed=3, map_processes=1,
 )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def test_every_setting_changes_its_line() -> None:
         "train_cfg = dict(type=TrainLoop, max_iters=4)", "        torch_dtype=torch.bfloat16,",
         '    dist_cfg=dict(backend="gloo"),', "randomness = dict(seed=3, deterministic=False)",
         "    logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval=1),",
+        "    shuffle_before_pack=True,\n    map_num_proc=1,",
     ):  # fmt: skip
         assert f"\n{line}\n" in made, line
     for gone in ("BitsAndBytesConfig", "EvaluateChatHook", "LinearLR"):
