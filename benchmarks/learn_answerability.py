@@ -1,4 +1,4 @@
-"""Learns what the signs of an answer weigh (rag.signs), once, from the rows of workbooks; rag/answerability.json keeps it.
+"""Learns what the signs of an answer weigh (rag.signs), once, from rows alone; rag/answerability.json keeps it.
 
     python -m benchmarks.learn_answerability WORKBOOK.xlsx --first ROW --last ROW --tune WORKBOOK.xlsx [--tune ...]
 
@@ -32,7 +32,7 @@ from data.errors import InputError
 from data.options import parse_mapping
 from data.records import Row
 from data.workbook import WorkbookChoice, read_workbook
-from rag.answerability import WEIGHTS
+from rag.answerability import WEIGHTS, Answerability
 from rag.calibration import questions_to_ask, usual_terms_of
 from rag.config import IndexSection
 from rag.index import cosine_spread, row_title
@@ -56,13 +56,15 @@ def rows_without_questions(rows: Sequence[Row]) -> list[Row]:
     return [dataclasses.replace(row, question="", info_2="") for row in rows]
 
 
-def index_in_memory(rows: Sequence[Row], vectors: Vectors, usual_terms: float) -> LeavingOut:
-    """Return the rows to be asked, with the same lexical index as `rag index` makes."""
+def index_in_memory(
+    rows: Sequence[Row], vectors: Vectors, usual_terms: float, answerability: Answerability | None = None
+) -> LeavingOut:
+    """Return the rows to be asked, with the same lexical index as `rag index` makes; None: the shipped weights."""
     spread = cosine_spread(vectors)
     with tempfile.TemporaryDirectory() as folder:
         write_lexical(Path(folder), rows, IndexSection().question_weight)
         lexical = open_lexical(Path(folder), [row.row_id for row in rows], SPREADS_PER_BM25 * spread)
-    return LeavingOut(rows, vectors, lexical, spread, usual_terms)
+    return LeavingOut(rows, vectors, lexical, spread, usual_terms, answerability)
 
 
 def row_vectors(titles: Vectors, answers: Vectors) -> Vectors:
@@ -76,7 +78,11 @@ def hidden_signs(rows: Sequence[Row], vectors: Mapping[str, Vectors]) -> list[Ta
 
     Each (number of questions, number of signs); `vectors` are "titles", "answers" and "own" (the questions').
     """
-    index = index_in_memory(rows_without_questions(rows), vectors["answers"], usual_terms_of(rows))
+    # Signs only are read: there need be no weights yet.
+    unweighted = Answerability({})
+    index = index_in_memory(
+        rows_without_questions(rows), vectors["answers"], usual_terms_of(rows), unweighted
+    )
     topics = Topics(rows, row_vectors(vectors["titles"], vectors["answers"]))
     places = questions_to_ask(rows)
     asked = [index.ask(rows[place].question, vectors["own"][place]) for place in places]

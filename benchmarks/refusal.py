@@ -1,6 +1,6 @@
 """How well an index knows what it cannot answer, on workbooks and questions that nothing was learned from.
 
-    python -m benchmarks.refusal NAME=WORKBOOK.xlsx[,QUESTIONS.jsonl] ... [--last ROW] [--every N] [--rate 0.06]
+    python -m benchmarks.refusal NAME=WORKBOOK.xlsx[,QUESTIONS.jsonl] ... [--last ROW] [--every N] [--rate 0.04]
 
 Answerable are held-out questions (a file's, or the workbook's sheet of paraphrases) with all rows there; unanswerable
 are the same with every row of their topic left out and with their own row left out (a neighbour often answers all
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("cases", nargs="+", help="NAME=WORKBOOK[,QUESTIONS]")
     parser.add_argument("--last", type=int, help="only the first so many rows")
     parser.add_argument("--every", type=int, default=1, help="ask one in so many of the questions")
-    parser.add_argument("--rate", type=float, default=0.06, help="retrieve.wrong_answer_rate")
+    parser.add_argument("--rate", type=float, default=0.04, help="retrieve.wrong_answer_rate")
     parser.add_argument("--map", action="append", default=[], help="COLUMN=HEADER")
     parser.add_argument("--vectors", type=Path, help="a folder to keep the texts' vectors in")
     parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small")

@@ -82,7 +82,9 @@ def retrieval(
 
     table = Table("", "rows", "vectors", "", "p50 ms", "p99 ms", "recall@10", "memory MB", "build s")
     for run in result["runs"]:
-        facts = ["–" if run[name] is None else str(run[name]) for name in ("recall@10", "memory_mb", "build_s")]
+        facts = [
+            "–" if run[name] is None else str(run[name]) for name in ("recall@10", "memory_mb", "build_s")
+        ]
         for part, times in run["times_ms"].items():
             took = (f"{times[share]:.2f}" for share in ("p50", "p99"))
             table.add_row(run["system"], f"{run['rows']:,}", run["vectors"], part, *took, *facts)
