@@ -109,7 +109,8 @@ def measure(name: str, workbook: Path, questions: Path | None, options: argparse
         looked = [index.ask(rows[place].question, vectors["own"][place]) for place in places]
     kinds: dict[str, list[tuple[float, float]]] = {"answerable": [], "topic left out": [], "row left out": []}
     for question, place in zip(looked, places, strict=True):
-        for kind, without in zip(kinds, ([], topics.of(place), [place]), strict=True):
+        left_out: tuple[Sequence[int] | NDArray[np.intp], ...] = ([], topics.of(place), [place])
+        for kind, without in zip(kinds, left_out, strict=True):
             kinds[kind].append((question.answerability(without), question.evidence(without)))
     if sheet:
         others = [index.ask(each.question, v) for each, v in zip(sheet, vectors["unanswerable"], strict=True)]
