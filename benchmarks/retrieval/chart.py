@@ -13,7 +13,7 @@ def draw_searches(result: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5), dpi=120, layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 4.5), dpi=120, layout="constrained")
     lines: dict[str, list[tuple[int, float, float]]] = {}
     for run in result["runs"]:
         for part, times in run["times_ms"].items():
@@ -27,6 +27,6 @@ def draw_searches(result: dict[str, Any], path: Path) -> None:
     axes.set_xlabel("rows")
     axes.set_ylabel("ms")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path)
     plt.close(figure)

@@ -105,7 +105,9 @@ def _search_body(result: Result) -> str:
     head = ("system", "rows", "vectors", "part", "p50 ms", "p99 ms", "recall@10", "memory MB", "build s")
     return table(head, rows) + (
         "\n\n`mixed` vectors are made of the embedded ones of two rows each, since embedding so many takes an hour; "
-        "recall is against an exact search of the same vectors; memory is what opening the index adds."
+        "recall is against an exact search of the same vectors; memory is what opening the index adds. `stages` is "
+        "the lexical and the dense stage alone, without the question's embedding; it is made in parts, over several "
+        "runs, whose time is not measured."
     )
 
 
