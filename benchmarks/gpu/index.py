@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def many_rows(workbook: Path, count: int) -> list[Any]:
     """Return `count` different rows."""
+    from data.records import row_id_of
     from data.row_source import RowSource, read_rows
 
     rows = read_rows(RowSource(workbook))
@@ -66,8 +67,9 @@ def many_rows(workbook: Path, count: int) -> list[Any]:
     for number in range(count):
         row, turn = rows[number % len(rows)], number // len(rows)
         if turn:
+            question = f"{turn}. {row.question}"
             row = dataclasses.replace(
-                row, row_id=f"{row.row_id[:-2]}{turn:02d}", question=f"{turn}. {row.question}",
+                row, row_id=row_id_of(row.info_1, row.info_2, question), question=question,
                 answer=f"{turn}. {row.answer}",
             )  # fmt: skip
         made.append(row)

@@ -75,18 +75,18 @@ meaning) # which model is right, and whether what is served is what was trained:
   wait_for "$here/background.done" "${WAIT_S:-150}"
   for part in ${PARTS:-meaning internlm reports}; do
     case $part in
-    meaning) limited meaning 240 $python -m benchmarks.gpu.meaning --parts tuned --base "$model" \
+    meaning) limited meaning "${MEANING_S:-240}" $python -m benchmarks.gpu.meaning --parts tuned --base "$model" \
       --out "$out/meaning.json" ${MEANING_ARGS:-} & ;;
-    internlm) limited internlm 200 $python -m benchmarks.gpu.meaning --parts internlm --out "$out/internlm.json" \
+    internlm) limited internlm "${INTERNLM_S:-200}" $python -m benchmarks.gpu.meaning --parts internlm --out "$out/internlm.json" \
       ${INTERNLM_ARGS:-} & ;;
-    reports) limited reports 330 $python -m benchmarks.gpu.reports --kb "$here/kb" --base "$model" \
+    reports) limited reports "${REPORTS_S:-330}" $python -m benchmarks.gpu.reports --kb "$here/kb" --base "$model" \
       --reports "$out/reports" --out "$out/reports.json" ${REPORTS_ARGS:-} & ;;
     esac
   done
   wait
   ls -l "$out" "$out"/reports 2>/dev/null
   ;;
-index) limited index 120 $python -m benchmarks.gpu.index --kb "$here/kb" --out "$out/index.json" ${INDEX_ARGS:-} ;;
+index) limited index "${INDEX_S:-200}" $python -m benchmarks.gpu.index --kb "$here/kb" --out "$out/index.json" ${INDEX_ARGS:-} ;;
 serving)
   # Without the steps that are measured already: SERVING_ARGS="--steps goodput,tuned,fp8,awq".
   limited serving "${SERVING_S:-290}" $python -m benchmarks.gpu.serving --tokenizer "$here/tok" --work "$work" \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from benchmarks.tables.gpu_answer_sections import GPU_ANSWER_SECTIONS
 from benchmarks.tables.gpu_sections import GPU_SECTIONS
 from benchmarks.tables.load_sections import LOAD_SECTIONS
 from benchmarks.tables.service_sections import SERVICE_SECTIONS
@@ -207,6 +208,7 @@ SECTIONS = (
     *SERVICE_SECTIONS,
     *LOAD_SECTIONS,
     *GPU_SECTIONS,
+    *GPU_ANSWER_SECTIONS,
     Section("embedding", "Embedding", _embedding_lines, _embedding_body),
     Section("reindex", "Re-indexing", _reindex_lines, _reindex_body),
     Section(
