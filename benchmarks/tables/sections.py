@@ -7,6 +7,7 @@ from collections.abc import Callable
 from benchmarks.tables.gpu_answer_sections import GPU_ANSWER_SECTIONS
 from benchmarks.tables.gpu_sections import GPU_SECTIONS
 from benchmarks.tables.load_sections import LOAD_SECTIONS
+from benchmarks.tables.refusal_section import REFUSAL_SECTION
 from benchmarks.tables.service_sections import SERVICE_SECTIONS
 from benchmarks.tables.shape import Result, Section, percent, table
 from benchmarks.tables.training_sections import TRAINING_SECTIONS
@@ -210,6 +211,7 @@ SECTIONS = (
         _retrieval_quality_lines,
         _retrieval_quality_body,
     ),
+    REFUSAL_SECTION,
     Section("retrieval", "Searching", _search_lines, _search_body),
     *SERVICE_SECTIONS,
     *LOAD_SECTIONS,

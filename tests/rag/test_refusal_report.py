@@ -59,7 +59,7 @@ def test_a_chosen_rate_makes_weak_matches_doubtful(tiny_embedding: Path, tmp_pat
     build_index(tmp_path / "dataset", tiny_embedding, tmp_path / "index", IndexSection())
     settings = RetrieveSection(wrong_answer_rate=0.1, verbatim=True, verbatim_error_rate=0.1)
     opened = open_index(tmp_path / "index", tiny_embedding, settings)
-    plain = open_index(tmp_path / "index", tiny_embedding)
+    plain = open_index(tmp_path / "index", tiny_embedding, RetrieveSection(wrong_answer_rate=None))
     assert opened.search("xyz unrelated words").is_doubtful
     assert not plain.search("xyz unrelated words").is_doubtful
     own = opened.search(rows[4].question)
