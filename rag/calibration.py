@@ -22,19 +22,16 @@ from numpy.typing import NDArray
 
 from data.artefacts import write_json
 from data.errors import InputError
-from data.records import Row, normalised
-from rag.evidence import lexical_share
+from data.records import Row
+from rag.leaving_out import LeavingOut, Topics
 from rag.lexical import LexicalStage
 from rag.terms import terms
 
 # Asking more changes a threshold for one in ten by less than it is uncertain (1.7 points at 300).
 _MOST_ASKED = 300
 _MOST_FOR_LENGTH = 5000
-# A topic may hold so much of the workbook: info_1 is then a subject, not a department of a hospital.
-_LARGEST_SUBJECT = 0.05
-_LARGEST_PAIR = 0.2
-_SMALL = 10
-_NEAREST = 0.01
+# Names what the scores are: a threshold on other ones would refuse nearly everything, or nothing.
+_SCORES = "evidence and answerability, 2"
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,9 @@ class Calibration:
 
     Attributes:
         usual_terms: Different terms of the median question.
-        own: With all rows there.
-        row_left_out: Without the question's own row.
-        topic_left_out: Without every row of its topic.
+        own: Their evidence (rag.evidence) with all rows there.
+        row_left_out: Their evidence without the question's own row.
+        topic_left_out: Their answerability (rag.answerability) without every row of their topic.
     """
 
     usual_terms: float
@@ -63,7 +60,7 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        write_json(path, asdict(self))
+        write_json(path, {"scores": _SCORES, **asdict(self)})
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -74,6 +71,8 @@ def load_calibration(path: Path) -> Calibration:
     """
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["scores"] != _SCORES:
+            raise ValueError(f"of other scores: {saved['scores']}")
         lists = {name: tuple(map(float, saved[name])) for name in ("own", "row_left_out", "topic_left_out")}
         return Calibration(float(saved["usual_terms"]), **lists)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -98,101 +97,32 @@ def calibrate(
     rows: Sequence[Row],
     vectors: NDArray[np.float32],
     lexical: LexicalStage,
+    spread: float,
     asked: Sequence[int],
     asked_vectors: NDArray[np.float32],
 ) -> Calibration:
     """Ask the questions of the rows at places `asked` and keep their scores.
 
     `vectors` (len(rows), dims) are the rows', `asked_vectors` (len(asked), dims) those of the questions, both
-    L2-normalised.
+    L2-normalised; `spread` is the standard deviation of the cosines between rows.
     """
-    usual_terms = _usual_terms(rows)
-    leaving_out = LeavingOut(rows, vectors, lexical, usual_terms)
-    answers = [
-        leaving_out.ask(rows[place].question, vector, place)
-        for place, vector in zip(asked, asked_vectors, strict=True)
-    ]
-    return Calibration(
-        usual_terms,
-        own=_ascending(each.own for each in answers),
-        row_left_out=_ascending(each.row_left_out for each in answers),
-        topic_left_out=_ascending(each.topic_left_out for each in answers),
-    )
+    usual_terms = usual_terms_of(rows)
+    leaving_out = LeavingOut(rows, vectors, lexical, spread, usual_terms)
+    topics = Topics(rows, vectors)
+    own, row_left_out, topic_left_out = [], [], []
+    for place, vector in zip(asked, asked_vectors, strict=True):
+        question = leaving_out.ask(rows[place].question, vector)
+        own.append(question.evidence())
+        row_left_out.append(question.evidence([place]))
+        topic_left_out.append(question.answerability(topics.of(place)))
+    return Calibration(usual_terms, _ascending(own), _ascending(row_left_out), _ascending(topic_left_out))
 
 
 def _ascending(scores: Iterable[float]) -> tuple[float, ...]:
     return tuple(sorted(filter(math.isfinite, scores)))
 
 
-def _usual_terms(rows: Sequence[Row]) -> float:
+def usual_terms_of(rows: Sequence[Row]) -> float:
+    """Return the number of different terms of the median question."""
     some = rows[:: max(1, len(rows) // _MOST_FOR_LENGTH)]
     return max(1.0, float(np.median([len(set(terms(row.question))) for row in some])))
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """The evidence for an answer with all rows there, without the right one, and without its topic; -inf: no row."""
-
-    own: float
-    row_left_out: float
-    topic_left_out: float
-
-
-class LeavingOut:
-    """Scores questions against the rows, some of which are left out; the score is that of rag.evidence."""
-
-    def __init__(
-        self, rows: Sequence[Row], vectors: NDArray[np.float32], lexical: LexicalStage, usual_terms: float
-    ) -> None:
-        self._vectors = vectors
-        self._lexical = lexical
-        self._usual_terms = usual_terms
-        self._topics = Topics(rows, vectors)
-
-    def best(self, question: str, vector: NDArray[np.float32]) -> float:
-        """Return the score with all rows there; `vector` (dims,) is the question's."""
-        return float(self._scores(question, vector).max())
-
-    def ask(self, question: str, vector: NDArray[np.float32], place: int) -> LeftOut:
-        """Return the scores of a question that the row at `place` answers."""
-        scores = self._scores(question, vector)
-        own = float(scores.max())
-        scores[place] = -np.inf
-        row_left_out = float(scores.max())
-        scores[self._topics.of(place)] = -np.inf
-        return LeftOut(own, row_left_out, float(scores.max()))
-
-    def _scores(self, question: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        gain = self._lexical.gain * lexical_share(question, self._usual_terms)
-        return np.asarray(self._vectors @ vector + gain * self._lexical.scores(question), np.float32)
-
-
-class Topics:
-    """Which rows are about the same as a row.
-
-    Those of the same info_1; where that is a large part of the workbook, those of the same info_1 and info_2;
-    where that is too, or both are blank, the hundredth of the rows that is nearest to it.
-    """
-
-    def __init__(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
-        self._vectors = vectors
-        self._places: dict[tuple[str, ...], list[int]] = {}
-        self._keys = [_topic_keys(row) for row in rows]
-        for place, keys in enumerate(self._keys):
-            for key in keys:
-                self._places.setdefault(key, []).append(place)
-
-    def of(self, place: int) -> NDArray[np.intp]:
-        """Return the places of the rows of the same topic, its own among them."""
-        for key, most in zip(self._keys[place], (_LARGEST_SUBJECT, _LARGEST_PAIR), strict=True):
-            same = self._places[key]
-            if any(key) and len(same) <= max(_SMALL, most * len(self._keys)):
-                return np.array(same, np.intp)
-        nearest = max(1, round(len(self._keys) * _NEAREST))
-        cosines = self._vectors @ self._vectors[place]
-        return np.union1d(np.argsort(-cosines)[:nearest], [place])
-
-
-def _topic_keys(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    subject = normalised(row.info_1)
-    return (subject,), (subject, normalised(row.info_2))

@@ -102,6 +102,7 @@ def search(
         hits = [{**asdict(hit.row), "score": hit.score, "ranks": dict(hit.ranks)} for hit in found.hits]
         judged = {
             "evidence": found.evidence,
+            "answerability": found.answerability,
             "is_doubtful": found.is_doubtful,
             "is_verbatim": found.is_verbatim,
         }
@@ -187,7 +188,9 @@ def _print_hits(found: Search, stages: tuple[str, ...]) -> None:
     if found.evidence is not None:
         judged = "; would be refused" if found.is_doubtful else ""
         judged += "; would be given word for word" if found.is_verbatim else ""
-        print(f"evidence {found.evidence:.4f}{judged}", file=sys.stderr)
+        print(
+            f"evidence {found.evidence:.4f}, answerability {found.answerability:.2f}{judged}", file=sys.stderr
+        )
     print(" ".join(f"{part} {taken:.0f} ms" for part, taken in found.timings_ms.items()), file=sys.stderr)
 
 

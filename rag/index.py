@@ -39,7 +39,7 @@ VECTORS = "vectors.npy"
 CACHE = "vectors.sqlite3"
 
 # Goes into the inputs' digest: raise it when the code makes another index of the same rows.
-_FORMAT = 5
+_FORMAT = 6
 _NOT_IN_IT = {"device", "precision", "batch_size", "threads", "keep_versions"}
 _VERSION_DIGITS = 12
 # So large a share of the rows may differ from those that were asked for the calibration. Of the 300 questions whose
@@ -184,7 +184,7 @@ def _fill(
         link_folder(base / COVERAGE, folder / COVERAGE)
     else:
         write_coverage(folder / COVERAGE, rows)
-    spread = _cosine_spread(vectors)
+    spread = cosine_spread(vectors)
     if base and uncalibrated:
         shutil.copyfile(base / CALIBRATION, folder / CALIBRATION)
     else:
@@ -225,7 +225,7 @@ def _calibrate(
     from rag.lexical import SPREADS_PER_BM25, open_lexical
 
     lexical = open_lexical(folder / LEXICAL, [row.row_id for row in rows], SPREADS_PER_BM25 * spread)
-    calibrate(rows, vectors, lexical, asked, asked_vectors).save(folder / CALIBRATION)
+    calibrate(rows, vectors, lexical, spread, asked, asked_vectors).save(folder / CALIBRATION)
 
 
 def _base(index: Path, inputs: dict[str, str]) -> Path | None:
@@ -270,7 +270,7 @@ def _row_vectors(
     return vectors, num_embedded
 
 
-def _cosine_spread(vectors: Any) -> float:
+def cosine_spread(vectors: Any) -> float:
     """Return the standard deviation of the cosines between (at most 1000, evenly spaced) rows.
 
     Embedding models differ in how far apart they put texts; scores of another kind are scaled by this.

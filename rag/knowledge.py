@@ -12,20 +12,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 from langchain_core.vectorstores import VectorStore
 
 from data.errors import InputError
 from data.manifest import Manifest, folder_digest, missing_files, read_manifest
 from data.records import Row, read_records
+from rag.answerability import shipped_answerability
 from rag.calibration import load_calibration
 from rag.config import IndexSection, RetrieveSection
 from rag.coverage import open_coverage
 from rag.embedding import SentenceEmbeddings, load_embeddings
 from rag.filters import Parts, RowFilter
 from rag.fusion import Fused, Rankings, fuse_ranks, fuse_scores
-from rag.index import CALIBRATION, CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS
+from rag.index import CALIBRATION, CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS, VECTORS
 from rag.judgement import Judge
 from rag.lexical import SPREADS_PER_BM25, open_lexical
+from rag.signs import Background
 from rag.stages import Hit, Query, Search, Stage
 from rag.store import DenseStage, open_store
 from rag.versions import HeldVersion, hold_current
@@ -90,6 +93,11 @@ class KnowledgeIndex:
         return next(stage.gain for stage in self._stages if stage.name == "lexical")
 
     @property
+    def cosine_spread(self) -> float:
+        """The standard deviation of the cosines between rows."""
+        return self.lexical_gain / SPREADS_PER_BM25
+
+    @property
     def num_rows(self) -> int:
         """How many rows there are."""
         return len(self._rows)
@@ -118,7 +126,7 @@ class KnowledgeIndex:
         fused = self._fuse(rankings, depth)
         hits = tuple(Hit(self._rows[found.row_id], found.score, found.ranks) for found in fused)
         tied = len(hits) > 1 and hits[0].score - hits[1].score < self._tie
-        judged = self._judge.judge(question, rankings, depth, hits, tied=tied)
+        judged = self._judge.judge(query, rankings, depth, hits, tied=tied)
         done = time.perf_counter()
         timings_ms = {"embed": (embedded - started) * 1e3, "retrieve": (done - embedded) * 1e3}
         return Search(
@@ -126,6 +134,7 @@ class KnowledgeIndex:
             timings_ms,
             num_best=2 if tied and top_k != 1 else 1,
             evidence=judged.evidence,
+            answerability=judged.answerability,
             is_doubtful=judged.is_doubtful,
             is_verbatim=judged.is_verbatim,
         )
@@ -198,14 +207,20 @@ def open_index(
         tie = _SPREADS_OF_A_TIE * spread if retrieve.fusion == "scores" else 0.0
         row_ids = [row.row_id for row in rows]
         lexical_gain = SPREADS_PER_BM25 * spread
+        lexical = open_lexical(folder / LEXICAL, row_ids, lexical_gain)
+        calibration = load_calibration(folder / CALIBRATION)
+        vectors = np.load(folder / VECTORS, mmap_mode="r")
         judge = Judge(
-            load_calibration(folder / CALIBRATION),
+            calibration,
+            Background(row_ids, vectors, spread, lexical, calibration.usual_terms),
+            shipped_answerability(),
+            {row.row_id: row for row in rows},
             lexical_gain,
             wrong_answer_rate=retrieve.wrong_answer_rate,
             wrong_row_rate=retrieve.verbatim_error_rate if retrieve.verbatim else None,
         )
         others = (
-            open_lexical(folder / LEXICAL, row_ids, lexical_gain),
+            lexical,
             open_coverage(folder / COVERAGE, row_ids, _SPREADS_OF_COVERAGE * spread),
         )
         dense = open_store(folder / CHROMA, embeddings, len(rows))

@@ -144,6 +144,7 @@ class LexicalStage:
         num_holding = np.bincount(postings.terms, minlength=len(self._places))
         self._starts = np.concatenate([[0], np.cumsum(num_holding)])
         self._weights = _bm25_weights(postings, num_holding)
+        self._num_rows = len(postings.lengths)
 
     def rank(self, query: Query, depth: int) -> list[Ranked]:
         """Return the rows that share a term with the question, best first, with their BM25 scores."""
@@ -161,10 +162,19 @@ class LexicalStage:
                 scores[self._rows[entries]] += self._weights[entries]
         return scores
 
+    def rarity(self, term: str) -> float:
+        """Return BM25's inverse document frequency of a term; that of one which no row holds is the highest."""
+        place = self._places.get(term)
+        num_holding = 0 if place is None else int(self._starts[place + 1] - self._starts[place])
+        return float(_idf(self._num_rows, num_holding))
+
+
+def _idf(num_rows: int, num_holding: Any) -> Any:
+    return np.log1p((num_rows - num_holding + 0.5) / (num_holding + 0.5))
+
 
 def _bm25_weights(postings: Postings, num_holding: NDArray[Any]) -> NDArray[np.float32]:
-    num_rows = len(postings.lengths)
-    idf = np.log1p((num_rows - num_holding + 0.5) / (num_holding + 0.5))
+    idf = _idf(len(postings.lengths), num_holding)
     mean_length = max(float(postings.lengths.mean()), 1.0)
     damping = _K1 * (1 - _B + _B * postings.lengths / mean_length)
     weights = idf[postings.terms] * postings.counts / (postings.counts + damping[postings.rows])

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from data.records import HeldOutQuestion
-from rag.calibration import LeavingOut, load_calibration
+from rag.calibration import load_calibration
 from rag.index import CALIBRATION, LEXICAL, VECTORS
 from rag.knowledge import KnowledgeIndex
+from rag.leaving_out import AskedOfRows, LeavingOut, Topics
 from rag.lexical import open_lexical
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
@@ -75,23 +76,19 @@ def measure_refusal(
     calibration = load_calibration(index.folder / CALIBRATION)
     row_vectors = np.load(index.folder / VECTORS)
     lexical = open_lexical(index.folder / LEXICAL, list(places), index.lexical_gain)
-    leaving_out = LeavingOut(index.rows, row_vectors, lexical, calibration.usual_terms)
-    vectors = np.array(index.embed([question.question for question in answerable], "query"), np.float32)
-    asked = [
-        leaving_out.ask(question.question, vector, places[question.row_id])
-        for question, vector in zip(answerable, vectors, strict=True)
-    ]
-    own = [each.own for each in asked]
+    leaving_out = LeavingOut(index.rows, row_vectors, lexical, index.cosine_spread, calibration.usual_terms)
+    topics = Topics(index.rows, row_vectors)
+    asked = _asked(index, leaving_out, answerable)
+    right = [places[question.row_id] for question in answerable]
+    own = [each.answerability() for each in asked]
     kinds = {
-        "topic left out": [each.topic_left_out for each in asked],
-        "row left out": [each.row_left_out for each in asked],
+        "topic left out": [
+            each.answerability(topics.of(place)) for each, place in zip(asked, right, strict=True)
+        ],
+        "row left out": [each.answerability([place]) for each, place in zip(asked, right, strict=True)],
     }
     if unanswerable:
-        vectors = np.array(index.embed([question.question for question in unanswerable], "query"), np.float32)
-        sheet = [
-            leaving_out.best(question.question, vector)
-            for question, vector in zip(unanswerable, vectors, strict=True)
-        ]
+        sheet = [each.answerability() for each in _asked(index, leaving_out, unanswerable)]
         kinds = {"unanswerable": sheet, **kinds}
     return RefusalReport(
         num_answerable=len(own),
@@ -104,6 +101,14 @@ def measure_refusal(
         },
         scores={"answerable": own, **kinds},
     )
+
+
+def _asked(
+    index: KnowledgeIndex, leaving_out: LeavingOut, questions: Sequence[HeldOutQuestion]
+) -> list[AskedOfRows]:
+    texts = [question.question for question in questions]
+    vectors = np.array(index.embed(texts, "query"), np.float32)
+    return [leaving_out.ask(text, vector) for text, vector in zip(texts, vectors, strict=True)]
 
 
 def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:

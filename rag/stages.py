@@ -67,13 +67,14 @@ class Search:
     """The hits of one search, best first, and what its parts took in milliseconds.
 
     `num_best` of the first hits are so close in score that any of them may be the best: 1 or 2. `evidence` says how
-    much speaks for an answer among the rows; `is_doubtful`: less than the configuration asks for. `is_verbatim`: the
-    first hit answers this very question (rag.judgement).
+    much speaks for one row, `answerability` how far what was found looks like an answer; `is_doubtful`: less than the
+    configuration asks for. `is_verbatim`: the first hit answers this very question (rag.judgement).
     """
 
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
     num_best: int = 1
     evidence: float | None = None
+    answerability: float | None = None
     is_doubtful: bool = False
     is_verbatim: bool = False

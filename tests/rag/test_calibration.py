@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import InputError
 from data.records import Row
-from rag.calibration import Calibration, LeavingOut, Topics, calibrate, load_calibration, questions_to_ask
+from rag.calibration import Calibration, calibrate, load_calibration, questions_to_ask
 from rag.lexical import LexicalStage, open_lexical, write_lexical
 from tests.rag.rows import ROWS, row
 
@@ -58,34 +58,28 @@ def test_new_scores_of_the_same_kind_exceed_a_threshold_as_often_as_chosen() -> 
     assert np.mean(exceeded) == pytest.approx(0.1, abs=0.01)
 
 
-def test_what_is_left_out_lowers_the_score(tmp_path: Path) -> None:
-    rows = many_rows()
-    vectors = vectors_of(rows)
-    leaving_out = LeavingOut(rows, vectors, lexical_of(rows, tmp_path), usual_terms=8.0)
-    for place in range(0, len(rows), 7):
-        scores = leaving_out.ask(rows[place].question, vectors[place], place)
-        assert scores.own > scores.row_left_out >= scores.topic_left_out
-        assert leaving_out.best(rows[place].question, vectors[place]) == scores.own
-
-
 def test_calibration_separates_kept_rows_from_left_out_ones(tmp_path: Path) -> None:
     rows = many_rows()
     vectors = vectors_of(rows)
     asked = questions_to_ask(rows)
-    made = calibrate(rows, vectors, lexical_of(rows, tmp_path), asked, vectors[asked])
+    made = calibrate(rows, vectors, lexical_of(rows, tmp_path), 0.1, asked, vectors[asked])
     assert len(made.own) == len(made.row_left_out) == len(made.topic_left_out) == len(rows)
     assert list(made.own) == sorted(made.own)
     threshold = made.answer_threshold(0.1)
     assert threshold is not None
     assert np.mean(np.array(made.topic_left_out) > threshold) <= 0.1
-    assert min(made.own) > threshold
+    assert made.row_left_out[-1] < made.own[0]
 
 
 def test_it_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     made = Calibration(7.5, (0.9, 0.95), (0.8,), (0.7, 0.71))
     made.save(tmp_path / "calibration.json")
     assert load_calibration(tmp_path / "calibration.json") == made
-    for text in ("", "[]", '{"usual_terms": 1}', '{"usual_terms": 1, "own": "x"}'):
+    saved = (tmp_path / "calibration.json").read_text()
+    # A threshold on scores of another kind would refuse nearly everything.
+    of_other_scores = saved.replace("answerability, 2", "nothing else")
+    assert of_other_scores != saved
+    for text in ("", "[]", '{"usual_terms": 1}', '{"usual_terms": 1, "own": "x"}', of_other_scores):
         (tmp_path / "calibration.json").write_text(text)
         with pytest.raises(InputError, match="rag index"):
             load_calibration(tmp_path / "calibration.json")
@@ -100,37 +94,15 @@ def test_at_most_300_rows_are_asked_and_an_edit_changes_hardly_any() -> None:
     assert questions_to_ask([row("甲", "", " ", "答")]) == []
 
 
-def test_a_topic_is_the_subject_and_a_department_is_none() -> None:
-    rows = many_rows(num_topics=60)
-    subjects = Topics(rows, vectors_of(rows))
-    assert [rows[place].info_1 for place in subjects.of(5)] == [rows[5].info_1] * 4
-
-    departments = [
-        row("内科" if place % 2 else "外科", f"病{place // 8}", f"问题{place}", "答") for place in range(240)
-    ]
-    same = Topics(departments, vectors_of(departments)).of(9)
-    assert {(departments[p].info_1, departments[p].info_2) for p in same} == {("内科", "病1")}
-    assert len(same) == 4
-
-
-def test_without_topics_the_nearest_rows_stand_for_one() -> None:
-    rows = [row("", "", f"问题{place}", "答") for place in range(300)]
-    vectors = vectors_of(rows)
-    same = Topics(rows, vectors).of(17)
-    assert 17 in same
-    assert len(same) == 3
-    assert set(same) == set(np.argsort(-(vectors @ vectors[17]))[:3])
-
-
 def test_a_workbook_of_one_topic_or_one_row_promises_nothing(tmp_path: Path) -> None:
     rows = many_rows(num_topics=1)
     vectors = vectors_of(rows)
-    made = calibrate(rows, vectors, lexical_of(rows, tmp_path), range(4), vectors)
+    made = calibrate(rows, vectors, lexical_of(rows, tmp_path), 0.1, range(4), vectors)
     assert made.topic_left_out == ()
     assert made.answer_threshold(0.1) is None
     alone = list(ROWS[:1])
-    made = calibrate(alone, vectors[:1], lexical_of(alone, tmp_path / "one"), [0], vectors[:1])
+    made = calibrate(alone, vectors[:1], lexical_of(alone, tmp_path / "one"), 0.1, [0], vectors[:1])
     assert made.row_left_out == ()
     assert made.verbatim_threshold(0.01) is None
     assert math.isfinite(made.usual_terms)
-    assert calibrate(alone, vectors[:1], lexical_of(alone, tmp_path / "no"), [], vectors[:0]).own == ()
+    assert calibrate(alone, vectors[:1], lexical_of(alone, tmp_path / "no"), 0.1, [], vectors[:0]).own == ()

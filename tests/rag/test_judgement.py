@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import pytest
 
+from data.records import Row
+from rag.answerability import Answerability
 from rag.calibration import Calibration
 from rag.judgement import Judge
-from rag.stages import Hit, Ranked
-from tests.rag.rows import COLD, SALT, row
+from rag.signs import Background, Signs
+from rag.stages import Hit, Query, Ranked
+from tests.rag.rows import COLD, ROWS, SALT, row
 
 # A new unanswerable question exceeds 0.90 once in ten times, a wrong row 0.95 as often.
 _CALIBRATION = Calibration(
@@ -14,23 +20,47 @@ _CALIBRATION = Calibration(
     (*(0.95 - 0.01 * step for step in range(17, 0, -1)), 0.95, 0.96),
     (*(0.90 - 0.01 * step for step in range(17, 0, -1)), 0.90, 0.91),
 )
+_COSINE_ALONE = Answerability(
+    {name: float(name == "cosine") for name in Signs.__dataclass_fields__}, offset=0.0
+)
+
+
+class PlainBackground(Background):
+    """One in which a sign of a cosine is the cosine itself."""
+
+    def __init__(self) -> None: ...
+
+    def read(
+        self, question: str, vector: object, dense: object, lexical: object, rows: Mapping[str, Row]
+    ) -> Signs | None:
+        assert isinstance(dense, list)
+        return Signs(dense[0].score, 0, 0, 0, 0, 0, 0, 0, 0) if dense else None
 
 
 def judge(
     question: str, score: float, *hits: Hit, tied: bool = False, best: str | None = None, **rates: float
 ) -> tuple[bool, bool]:
     """(is_doubtful, is_verbatim) where the dense stage gave the hit `score`."""
-    judged = Judge(_CALIBRATION, 0.001, **(rates or {"wrong_answer_rate": 0.1, "wrong_row_rate": 0.1})).judge(
-        question, {"dense": [Ranked(best or hits[0].row.row_id, score)], "lexical": []}, 5, hits, tied=tied
+    judged = a_judge(**(rates or {"wrong_answer_rate": 0.1, "wrong_row_rate": 0.1})).judge(
+        Query(question, np.zeros(2)),
+        {"dense": [Ranked(best or hits[0].row.row_id, score)], "lexical": []},
+        5,
+        hits,
+        tied=tied,
     )
-    assert judged.evidence == score
+    assert judged.evidence == judged.answerability == score
     return judged.is_doubtful, judged.is_verbatim
+
+
+def a_judge(**rates: float) -> Judge:
+    rows = {each.row_id: each for each in ROWS}
+    return Judge(_CALIBRATION, PlainBackground(), _COSINE_ALONE, rows, 0.001, **rates)
 
 
 _SALT, _COLD = Hit(SALT, 0.9, {}), Hit(COLD, 0.8, {})
 
 
-def test_weak_evidence_is_doubtful_and_strong_evidence_verbatim() -> None:
+def test_weak_signs_are_doubtful_and_strong_evidence_verbatim() -> None:
     assert judge("盐怎么吃", 0.89, _SALT, _COLD) == (True, False)
     assert judge("盐怎么吃", 0.90, _SALT, _COLD) == (True, False)
     assert judge("盐怎么吃", 0.92, _SALT, _COLD) == (False, False)
@@ -60,10 +90,9 @@ def test_one_question_with_two_answers_is_not_given_word_for_word() -> None:
 
 def test_nothing_found_is_doubtful_where_refusal_is_chosen() -> None:
     nothing = {"dense": [], "lexical": []}
-    assert (
-        Judge(_CALIBRATION, 0.001, wrong_answer_rate=0.1).judge("盐", nothing, 5, [], tied=False).is_doubtful
-    )
-    judged = Judge(_CALIBRATION, 0.001).judge("盐", nothing, 5, [], tied=False)
+    asked = Query("盐", np.zeros(2))
+    assert a_judge(wrong_answer_rate=0.1).judge(asked, nothing, 5, [], tied=False).is_doubtful
+    judged = a_judge().judge(asked, nothing, 5, [], tied=False)
     assert (judged.evidence, judged.is_doubtful, judged.is_verbatim) == (None, False, False)
 
 

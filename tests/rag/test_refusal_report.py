@@ -29,8 +29,8 @@ def test_measured_and_searched_scores_are_the_same(knowledge: KnowledgeIndex) ->
     assert report.num_answerable == 1
     assert report.num_unanswerable == {"unanswerable": 1, "topic left out": 1, "row left out": 1}
     for name, question in (("answerable", asked), ("unanswerable", other)):
-        found = knowledge.search(question.question).evidence
-        assert report.scores[name][0] == pytest.approx(found, abs=2e-3)
+        found = knowledge.search(question.question).answerability
+        assert report.scores[name][0] == pytest.approx(found, abs=0.05)
     with pytest.raises(ValueError, match="no question names a row"):
         measure_refusal(knowledge, [other], [])
 
@@ -59,7 +59,7 @@ def test_a_chosen_rate_makes_weak_matches_doubtful(tiny_embedding: Path, tmp_pat
     build_index(tmp_path / "dataset", tiny_embedding, tmp_path / "index", IndexSection())
     settings = RetrieveSection(wrong_answer_rate=0.1, verbatim=True, verbatim_error_rate=0.1)
     opened = open_index(tmp_path / "index", tiny_embedding, settings)
-    plain = open_index(tmp_path / "index", tiny_embedding)
+    plain = open_index(tmp_path / "index", tiny_embedding, RetrieveSection(wrong_answer_rate=None))
     assert opened.search("xyz unrelated words").is_doubtful
     assert not plain.search("xyz unrelated words").is_doubtful
     own = opened.search(rows[4].question)

@@ -51,15 +51,16 @@ def test_the_sample_is_refused_quoted_filtered_and_followed_up(fetched_models: P
     knowledge = read_workbook(WorkbookChoice(REPOSITORY / "data" / "知识库内容.xlsx"))
     write_records(tmp_path / "dataset" / "rows.jsonl", knowledge.rows)
     build_index(tmp_path / "dataset", embedding, tmp_path / "index", IndexSection())
-    settings = RetrieveSection(wrong_answer_rate=0.1, verbatim=True)
+    settings = RetrieveSection(wrong_answer_rate=0.04, verbatim=True)
     opened = open_index(tmp_path / "index", embedding, settings)
-    report = measure_refusal(opened, knowledge.paraphrases, knowledge.unanswerable, [0.1])
-    assert report.auroc["unanswerable"] > 0.85
-    assert report.auroc["topic left out"] > 0.85
+    report = measure_refusal(opened, knowledge.paraphrases, knowledge.unanswerable, [0.04])
+    assert report.auroc["unanswerable"] > 0.88
+    assert report.auroc["topic left out"] > 0.93
+    assert report.auroc["row left out"] > 0.84
     (at,) = report.at_rates
-    assert at.answered["topic left out"] < 0.15
-    assert at.answered["unanswerable"] < 0.25
-    assert at.refused < 0.35
+    assert at.answered["topic left out"] < 0.12
+    assert at.answered["unanswerable"] < 0.35
+    assert at.refused < 0.15
 
     subjects = subjects_of(opened.rows)
     for row in opened.rows[::8]:

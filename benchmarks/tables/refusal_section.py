@@ -1,0 +1,54 @@
+"""What benchmarks.refusal measured: what is answered and what is refused, now and with the score before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.tables.shape import Result, Section, table
+
+
+def _of(found: dict[str, Any], name: str, kind: str) -> str:
+    value = found.get(name, {})
+    value = value.get(kind, {}) if kind else value
+    return f"{value['value']:.3f}" if value else "–"
+
+
+def _lines(result: Result) -> list[tuple[str, str]]:
+    case = result["cases"]["sample"]
+    told = ", ".join(
+        f"{kind} {_of(case, 'auroc', kind)} / {_of(case, 'unanswerable_answered', kind)}"
+        for kind in case["auroc"]
+    )
+    refused = _of(case, "answerable_refused", "")
+    return [("refusal on the sample: AUROC / unanswerable answered", f"{told}; answerable refused {refused}")]
+
+
+def _body(result: Result) -> str:
+    rows = []
+    for name, case in result["cases"].items():
+        for kind in case["unanswerable_answered"]:
+            rows.append(
+                (
+                    name,
+                    case["num_questions"],
+                    kind,
+                    *(
+                        f"{_of(case, figure, at)} ({_of(case['before'], figure, at)})"
+                        for figure, at in (
+                            ("auroc", kind),
+                            ("unanswerable_answered", kind),
+                            ("answerable_refused", ""),
+                        )
+                    ),
+                )
+            )
+    head = ("rows", "questions", "unanswerable", "AUROC", "unanswerable answered", "answerable refused")
+    commands = "\n\n".join(f"`{case['command']}`" for case in result["cases"].values())
+    return (
+        f"{table(head, rows)}\n\nIn brackets the score before, rag.evidence alone at the rate 0.1. Without held-out "
+        f"questions the rows' own are asked, which say nothing of what is refused. [refusal.md](refusal.md) says what "
+        f"it means.\n\n{commands}"
+    )
+
+
+REFUSAL_SECTION = Section("refusal", "Refusing", _lines, _body)
