@@ -54,14 +54,18 @@ class _AnswerLoss(torch.autograd.Function):
         return grad * grads[0].to(grad.dtype), None, None
 
 
-def answer_loss(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def answer_loss(
+    hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, *, is_resident: bool = True
+) -> torch.Tensor:
     """Return the summed cross-entropy (a scalar, float32) of `labels` given the states that predict them.
 
     Args:
         hidden: (L, D), the final hidden states of the tokens whose successor is learned.
         weight: (V, D), the output matrix; it gets no gradient.
         labels: (L,) token ids.
+        is_resident: whether the matrix stays where it is; not if it is gathered for each use (ZeRO-3).
     """
+    matrix = packed(weight, _CPU_CHUNK_TOKENS) if is_resident else PackedMatrix(weight.detach(), None)
     product: Any = _AnswerLoss.apply
-    loss: torch.Tensor = product(hidden, packed(weight, _CPU_CHUNK_TOKENS), labels)
+    loss: torch.Tensor = product(hidden, matrix, labels)
     return loss

@@ -17,13 +17,16 @@ _MAX_BYTES = 1 << 30
 
 
 class PackedMatrix:
-    """weight: (V, D) -> `across` x: (L, D) to x Wᵀ: (L, V), and `back` x: (L, V) to x W: (L, D)."""
+    """weight: (V, D) -> `across` x: (L, D) to x Wᵀ: (L, V), and `back` x: (L, V) to x W: (L, D).
 
-    def __init__(self, weight: torch.Tensor, num_products: int) -> None:
+    `num_products` is L, about; None multiplies by the matrix as it is.
+    """
+
+    def __init__(self, weight: torch.Tensor, num_products: int | None) -> None:
         self._weight = weight
         self._version = weight._version
         self._across = self._back = None
-        if _is_worth_it(weight):
+        if num_products is not None:
             ops: Any = torch.ops.mkldnn
             self._across = ops._reorder_linear_weight(weight, num_products)
             self._back = ops._reorder_linear_weight(weight.t().contiguous(), num_products)
@@ -52,9 +55,13 @@ _packed = WeakTensorKeyDictionary()
 def packed(weight: torch.Tensor, num_products: int) -> PackedMatrix:
     """Return the packed form of a matrix that gets no gradient, made once while the matrix stays as it is.
 
+    Nothing is kept of a matrix for which it is not worth it.
+
     Args:
         num_products: L, about.
     """
+    if not _is_worth_it(weight):
+        return PackedMatrix(weight.detach(), None)
     found: PackedMatrix | None = _packed.get(weight)
     if found is None or not found.is_of(weight):
         _packed[weight] = found = PackedMatrix(weight.detach(), num_products)
@@ -67,7 +74,7 @@ def _is_worth_it(weight: torch.Tensor) -> bool:
         weight.device.type == "cpu"
         and weight.dtype == torch.bfloat16
         and weight.nbytes <= _MAX_BYTES
-        and torch.backends.mkldnn.is_available()
+        and torch._C._has_mkldnn
         and hasattr(ops, "_reorder_linear_weight")
         and bool(ops._is_mkldnn_bf16_supported())
     )

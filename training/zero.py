@@ -73,7 +73,7 @@ class _HeadLoss(nn.Module):
         self.head = head
 
     def forward(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return answer_loss(states, self.head.weight, labels)
+        return answer_loss(states, self.head.weight, labels, is_resident=False)
 
 
 class _PackLoss(nn.Module):
