@@ -6,6 +6,7 @@ output matrix of 152k words that is a third of the time of a product with some h
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class PackedMatrix:
         return self._weight.data_ptr() == weight.data_ptr() and self._version == weight._version
 
 
-_packed = WeakTensorKeyDictionary()
+_packed: MutableMapping[torch.Tensor, PackedMatrix] = WeakTensorKeyDictionary()
 
 
 def packed(weight: torch.Tensor, num_products: int) -> PackedMatrix:
@@ -62,7 +63,7 @@ def packed(weight: torch.Tensor, num_products: int) -> PackedMatrix:
     """
     if not _is_worth_it(weight):
         return PackedMatrix(weight.detach(), None)
-    found: PackedMatrix | None = _packed.get(weight)
+    found = _packed.get(weight)
     if found is None or not found.is_of(weight):
         _packed[weight] = found = PackedMatrix(weight.detach(), num_products)
     return found
