@@ -121,8 +121,9 @@ def _overhead_lines(result: Result) -> list[tuple[str, str]]:
 
 
 def _overhead_body(result: Result) -> str:
-    held = result["held_until_supported"]
-    found = ((f"{result['base']}, sent at once", result), (f"{held['base']}, held", held))
+    found = [(f"{result['base']}, sent at once", result)]
+    if held := result.get("held_until_supported"):
+        found.append((f"{held['base']}, held", held))
     rows = [
         (
             name,
