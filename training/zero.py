@@ -31,6 +31,9 @@ def _settings(config: TrainSection) -> dict[str, Any]:
         zero["offload_optimizer"] = {"device": "cpu"}
         if shared.zero_stage == 3:
             zero["offload_param"] = {"device": "cpu"}
+    if shared.zero_stage == 3 and not torch.cuda.is_available():
+        # What DeepSpeed fetches ahead it waits for by a GPU's streams, which a CPU has none of.
+        zero |= {"overlap_comm": False, "stage3_prefetch_bucket_size": 0}
     return {
         "train_micro_batch_size_per_gpu": 1,
         # More than one, so that DeepSpeed adds up the gradients of passes; which of them is the last it is told.
