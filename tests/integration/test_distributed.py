@@ -173,7 +173,7 @@ def test_zero_2_goes_on_after_a_process_was_killed(base: Path, alone: Run, deeps
 
 @pytest.mark.xfail(
     strict=False,
-    reason="step 1 was wrong (another loss, NaN) in 2 of 8 runs, both in a suite, before DeepSpeed's fetching ahead "
+    reason="step 1 was wrong (another loss, NaN) in 2 of 6 runs, both in a suite, before DeepSpeed's fetching ahead "
     "was switched off on a CPU; not seen since, and not seen often enough to know (docs/training.md)",
 )
 def test_zero_3_with_offload(base: Path, alone: Run, deepspeed_folder: Path) -> None:
