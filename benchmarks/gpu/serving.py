@@ -21,22 +21,21 @@ import argparse
 import json
 import random
 import shutil
-import socket
-import subprocess
 import sys
 import time
 import traceback
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.steps import device_name, environment, gpu_name
+from benchmarks.gpu.services import gateway, running
+from benchmarks.gpu.steps import device_name, gpu_name
 from benchmarks.load.request import RequestSettings
 from benchmarks.load.runner import Level, LoadPlan, run_load
 from benchmarks.machine import describe_machine
 from benchmarks.processes import ROOT
+from serving.engines.ports import free_ports
 
 _PACKAGES = ("lmdeploy", "torch", "transformers", "fastapi", "uvicorn", "uvloop", "httptools")
 _ANSWER_TOKENS = 150
@@ -295,66 +294,15 @@ def server(options: argparse.Namespace, weights: str, flags: Sequence[str]) -> I
     if options.url is not None:
         yield options.url
         return
-    port = _free_port()
+    (port,) = free_ports(1)
     folder = model_folder(options, weights)
     command = [
         *(sys.executable, "-m", "lmdeploy", "serve", "api_server", str(folder), "--backend", "turbomind"),
         *("--server-name", "127.0.0.1", "--server-port", str(port), "--model-name", options.model),
         *("--log-level", "ERROR", *flags),
     ]
-    with _process(command, options.work / "turbomind.log", f"http://127.0.0.1:{port}/v1/models"):
+    with running(command, options.work / "turbomind.log", f"http://127.0.0.1:{port}/v1/models"):
         yield f"http://127.0.0.1:{port}/v1"
-
-
-@contextmanager
-def gateway(work: Path, url: str, model: str) -> Iterator[str]:
-    """Run GroundTune's gateway in front of a server; yields its URL."""
-    port = _free_port()
-    external = json.dumps({name: {"url": url, "model": model} for name in ("base", "tuned")})
-    command = [
-        *(sys.executable, "-m", "serving.cli", "serve", "--name", "gpu", "--port", str(port)),
-        *("--set", f"serve.external={external}", "--set", "serve.max_running=512"),
-        *("--set", "serve.max_requests=1024"),
-        # The prompts have their instructions; a second set would make them longer than those sent directly.
-        *("--set", "prepare.system_prompt=''"),
-    ]
-    with _process(command, work / "gateway.log", f"http://127.0.0.1:{port}/v1/models"):
-        yield f"http://127.0.0.1:{port}/v1"
-
-
-@contextmanager
-def _process(command: Sequence[str], log: Path, ready: str) -> Iterator[None]:
-    with log.open("wb") as out:
-        running = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment())
-    try:
-        deadline = time.monotonic() + 180
-        while not _answers(ready):
-            if running.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
-                raise RuntimeError(f"{command[2]} is not up (status {running.poll()}): {tail}")
-            time.sleep(0.5)
-        yield
-    finally:
-        running.terminate()
-        try:
-            running.wait(20)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
