@@ -40,7 +40,6 @@ class TextScanner:
         self._part = part
         self._tag = tag
         self._container = container
-        self._end = f"</{container}>"
 
     def elements(self, content: Iterable[bytes]) -> Iterator[tuple[str, str]]:
         """Yield (attributes, inner XML) of each element, in order.
@@ -92,7 +91,7 @@ class TextScanner:
             return
         raw = _DECLARATION.sub(b"", first.removeprefix(codecs.BOM_UTF8), count=1)
         start, end_tag, end = (
-            text.encode() for text in (f"<{self._container}", f"</{self._tag}>", self._end)
+            text.encode() for text in (f"<{self._container}", f"</{self._tag}>", f"</{self._container}>")
         )
         while True:
             # One character is looked for many times faster than two.
@@ -107,7 +106,11 @@ class TextScanner:
             if end in raw:
                 yield raw[: raw.find(end)]
                 return
-            if len(raw) > limits.MAX_ROW_CHARS and (size := len(self.decoded(raw))) > limits.MAX_ROW_CHARS:
+            # A block may end within a character.
+            if (
+                len(raw) > limits.MAX_ROW_CHARS
+                and (size := len(raw.decode(errors="ignore"))) > limits.MAX_ROW_CHARS
+            ):
                 raise limits.beyond(
                     self._path, f"{self._part} has a <{self._tag}> of over {size:,} characters"
                 )

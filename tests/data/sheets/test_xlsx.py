@@ -182,6 +182,18 @@ def test_texts_of_all_forms_are_read_from_disk_as_from_memory(
     assert texts(path) == in_memory
 
 
+def test_a_long_row_may_be_cut_within_a_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = "".join(f"<c r='{letter}1' t='inlineStr'><is><t>{'盐' * 900}</t></is></c>" for letter in "ABC")
+    path = package(tmp_path / "k.xlsx", f"<row r='1'>{cells}</row>")
+    monkeypatch.setattr("data.sheets.limits.MAX_ROW_CHARS", 3000)
+    for block in (1000, 1001, 1002):
+        monkeypatch.setattr("data.sheets.archive._BLOCK_BYTES", block)
+        assert texts(path) == dict.fromkeys(("A1", "B1", "C1"), "盐" * 900)
+    monkeypatch.setattr("data.sheets.limits.MAX_ROW_CHARS", 2000)
+    with pytest.raises(InputError, match="characters"):
+        texts(path)
+
+
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
 _VALUE = st.one_of(st.none(), _TEXT, st.integers(-(10**9), 10**9), st.booleans())
 
