@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One session on a GPU machine that has PyTorch and no network, step by step; each call names one.
 #
-#   benchmarks/gpu/session.sh STEP      setup [train] [merge] | kit | take | models | meaning | index | serving | collect | look
+#   benchmarks/gpu/session.sh STEP      setup [train] [merge] | kit | take | models | meaning | index | serving | paired | prefix | collect | look
 #
 # What the machine needs comes in pieces of at most 64 MiB (docs/gpu-session.md says which call brings which):
 # .dev/wheels.txz by wheels.sh, .kit/site.txz with LMDeploy, .dev/parts by parts.py, .dev/kb with others' workbooks.
@@ -93,6 +93,14 @@ serving)
     --shape 7b-gqa --steps gateway,goodput,tuned,fp8,awq --rates 24 --search 24,8,88 --seconds 6 --waves 1.5 \
     --budget-s "${SERVING_BUDGET_S:-240}" --out "$out/serving-gqa.json" ${SERVING_ARGS:-}
   ;;
+paired) # the gateway against TurboMind alone, turn about
+  limited paired "${PAIRED_S:-560}" $python -m benchmarks.gpu.paired --tokenizer "$here/tok" --work "$work" \
+    --out "$out/paired.json" ${PAIRED_ARGS:-}
+  ;;
+prefix) # what the order of rows does to the prefix cache
+  limited prefix "${PREFIX_S:-200}" $python -m benchmarks.gpu.prefix --tokenizer "$here/tok" --work "$work" \
+    --more "$here/kb/neike.xlsx,$here/kb/neike_paraphrases.jsonl" --out "$out/prefix.json" ${PREFIX_ARGS:-}
+  ;;
 look) tail -n "${LINES_SHOWN:-8}" "$logs"/*.log | cut -c1-300; ls -l "$out"; df -h "$here" | tail -n 1; nvidia-smi | grep MiB ;;
 collect) # into $OUT: one archive of JSON and reports, one of logs
   tar -C "$here" -cJf "$OUT/out.txz" out
@@ -102,7 +110,7 @@ collect) # into $OUT: one archive of JSON and reports, one of logs
   ls -l "$OUT"
   ;;
 *)
-  echo "usage: $0 setup|kit|take|models|meaning|index|serving|collect|look" >&2
+  echo "usage: $0 setup|kit|take|models|meaning|index|serving|paired|prefix|collect|look" >&2
   exit 2
   ;;
 esac

@@ -1,0 +1,139 @@
+"""TurboMind alone against through the gateway, load by load and turn about.
+
+    python -m benchmarks.gpu.paired --tokenizer FOLDER --out result.json            a random 7B on one GPU
+    python -m benchmarks.gpu.paired --tokenizer FOLDER --url http://... --rounds 2 --loads 1,4   rehearsal
+
+Two runs of the same load on the same server differ by several per cent. So both ways are up all the time, each load
+goes over one and then the other with the same prompts, and whichever was second goes first in the next round. A
+figure is of all rounds together; the ratio of each round, and how far TurboMind alone differs from itself, stand
+beside it. Prompts, answers and weights are those of benchmarks.gpu.serving.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu.services import gateway
+from benchmarks.gpu.serving import ensure_model, rag_prompts, server
+from benchmarks.gpu.steps import Steps
+from benchmarks.load.request import RequestSettings
+from benchmarks.load.runner import Level, LoadPlan, run_load
+from benchmarks.processes import ROOT
+
+_PACKAGES = ("lmdeploy", "torch", "transformers", "fastapi", "uvicorn", "uvloop", "httptools")
+_ANSWER_TOKENS = 150
+_TTFT_LIMIT_MS = 500.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the rounds; returns 0 if nothing failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
+    parser.add_argument("--shape", default="7b-gqa", help="of benchmarks.gpu.random_model")
+    parser.add_argument("--work", type=Path, default=ROOT / "var" / "bench" / "gpu")
+    parser.add_argument("--url", help="a server that runs already, in place of starting TurboMind")
+    parser.add_argument("--model", default="tuned")
+    parser.add_argument("--loads", default="1,32,128,256,24/s", help="at once, or a second with /s")
+    parser.add_argument("--waves", type=float, default=3.0, help="requests of a load, times its width")
+    parser.add_argument("--least", type=int, default=10, help="requests of a load")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of an open load")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--prompts", type=int, default=3000, help="different ones")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(argv)
+    steps = Steps("groundtune gpu gateway, turn about", options.out, _PACKAGES)
+    options.work.mkdir(parents=True, exist_ok=True)
+    steps.run("model", lambda: ensure_model(options, "bf16"))
+    steps.run("rounds", lambda: rounds(options))
+    return steps.status
+
+
+def rounds(options: argparse.Namespace) -> dict[str, Any]:
+    """Return each load's figures of both ways, over all rounds."""
+    prompts = rag_prompts(options.tokenizer, options.prompts)
+    levels = [_level(text, options) for text in options.loads.split(",")]
+    widest = max(level.concurrency or 1 for level in levels)
+    records: dict[str, dict[str, list[dict[str, Any]]]] = {
+        level.label: {"direct": [], "gateway": []} for level in levels
+    }
+    with server(options, "bf16", ()) as url, gateway(options.work, url, options.model) as through:
+        ways = {"direct": (url, options.model), "gateway": (through, "tuned")}
+        for at, model in ways.values():
+            # An engine's first batches of each size are slow.
+            _run(at, model, Level(widest, concurrency=widest), prompts, seed=999)
+        for number in range(options.rounds):
+            order = list(ways) if number % 2 == 0 else list(ways)[::-1]
+            for level in levels:
+                for way in order:
+                    records[level.label][way].append(_run(*ways[way], level, prompts, seed=number))
+    return {"order": "direct first in even rounds", **{label: compared(of) for label, of in records.items()}}
+
+
+def compared(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return what both ways did with one load.
+
+    Args:
+        records: By way (`direct`, `gateway`), a record a round of run_load's figures and requests.
+    """
+    rates = {
+        way: [one["figures"]["output_tokens_per_s"] for one in of_rounds]
+        for way, of_rounds in records.items()
+    }
+    ratios = [through / alone for alone, through in zip(rates["direct"], rates["gateway"], strict=True)]
+    found: dict[str, Any] = {way: _together(of_rounds) for way, of_rounds in records.items()}
+    found["throughput_ratio"] = round(
+        found["gateway"]["output_tokens_per_s"] / found["direct"]["output_tokens_per_s"], 4
+    )
+    found["ratio_by_round"] = [round(ratio, 4) for ratio in ratios]
+    found["direct_least_to_most"] = round(min(rates["direct"]) / max(rates["direct"]), 4)
+    found["added_ttft_p50_ms"] = round(
+        found["gateway"]["ttft_ms"]["p50"] - found["direct"]["ttft_ms"]["p50"], 3
+    )
+    return found
+
+
+def _together(of_rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    requests = [request for one in of_rounds for request in one["requests"] if not request.get("error")]
+    seconds = sum(one["figures"]["duration_s"] for one in of_rounds)
+    firsts = [request["ttft_ms"] for request in requests if "ttft_ms" in request]
+    return {
+        "num_requests": len(requests),
+        "num_failed": sum(one["figures"]["num_failed"] for one in of_rounds),
+        "duration_s": round(seconds, 3),
+        "output_tokens_per_s": round(sum(request["tokens"] for request in requests) / seconds, 1),
+        "output_tokens_per_s_by_round": [one["figures"]["output_tokens_per_s"] for one in of_rounds],
+        "ttft_ms": {f"p{part}": round(float(np.percentile(firsts, part)), 3) for part in (50, 90, 99)},
+        "tpot_p50_ms_by_round": [one["figures"]["tpot_ms"]["p50"] for one in of_rounds],
+        "within_limit": round(sum(first <= _TTFT_LIMIT_MS for first in firsts) / len(firsts), 4),
+    }
+
+
+def _run(url: str, model: str, level: Level, prompts: Sequence[str], seed: int) -> dict[str, Any]:
+    plan = LoadPlan(
+        url=url,
+        settings=RequestSettings(model, _ANSWER_TOKENS),
+        levels=(level,),
+        num_warmup=4,
+        limits={"ttft_ms": _TTFT_LIMIT_MS},
+        seed=seed,
+    )
+    (found,) = run_load(plan, prompts, None)["levels"]
+    return {"figures": found["figures"], "requests": found["requests"]}
+
+
+def _level(text: str, options: argparse.Namespace) -> Level:
+    if text.endswith("/s"):
+        rate = float(text[:-2])
+        return Level(max(options.least, round(rate * options.seconds)), rate=rate)
+    width = int(text)
+    return Level(max(options.least, round(width * options.waves)), concurrency=width)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
