@@ -6,20 +6,23 @@
 Two runs of the same load on the same server differ by several per cent. So both ways are up all the time, each load
 goes over one and then the other with the same prompts, and whichever was second goes first in the next round. A
 figure is of all rounds together; the ratio of each round, and how far TurboMind alone differs from itself, stand
-beside it. Prompts, answers and weights are those of benchmarks.gpu.serving.
+beside it. --relay has a third way: through a process that only copies bytes, which any gateway is at the least.
+Prompts, answers and weights are those of benchmarks.gpu.serving.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.services import gateway
+from benchmarks.gpu.services import gateway, relay
 from benchmarks.gpu.serving import ensure_model, rag_prompts, server
 from benchmarks.gpu.steps import Steps
 from benchmarks.load.request import RequestSettings
@@ -29,6 +32,11 @@ from benchmarks.processes import ROOT
 _PACKAGES = ("lmdeploy", "torch", "transformers", "fastapi", "uvicorn", "uvloop", "httptools")
 _ANSWER_TOKENS = 150
 _TTFT_LIMIT_MS = 500.0
+
+Ways = dict[str, tuple[str, str]]
+"""URL and model by way: `direct`, `gateway`, `relay`."""
+Records = dict[str, dict[str, list[dict[str, Any]]]]
+"""By load and way, a record a round of run_load's figures and requests."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,57 +52,72 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--least", type=int, default=10, help="requests of a load")
     parser.add_argument("--seconds", type=float, default=6.0, help="of an open load")
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--relay", action="store_true", help="a third way: a relay that only copies bytes")
     parser.add_argument("--prompts", type=int, default=3000, help="different ones")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
     steps = Steps("groundtune gpu gateway, turn about", options.out, _PACKAGES)
     options.work.mkdir(parents=True, exist_ok=True)
     steps.run("model", lambda: ensure_model(options, "bf16"))
-    steps.run("rounds", lambda: rounds(options))
+    with contextlib.ExitStack() as up:
+        ways = steps.run("servers", lambda: _started(options, up))
+        if ways is not None:
+            records: Records = {}
+            for number in range(options.rounds):
+                # Each round is noted: one that is cut off takes no other with it.
+                steps.run("rounds", partial(one_round, ways, options, number, records))
     return steps.status
 
 
-def rounds(options: argparse.Namespace) -> dict[str, Any]:
-    """Return each load's figures of both ways, over all rounds."""
+def _started(options: argparse.Namespace, up: contextlib.ExitStack) -> Ways:
+    url = up.enter_context(server(options, "bf16", ()))
+    through = up.enter_context(gateway(options.work, url, options.model))
+    ways = {"direct": (url, options.model), "gateway": (through, "tuned")}
+    if options.relay:
+        ways["relay"] = (up.enter_context(relay(options.work, url)), options.model)
+    return ways
+
+
+def one_round(ways: Ways, options: argparse.Namespace, number: int, records: Records) -> dict[str, Any]:
+    """Send every load both ways, noted in `records`; returns each load's figures over all rounds so far."""
     prompts = rag_prompts(options.tokenizer, options.prompts)
     levels = [_level(text, options) for text in options.loads.split(",")]
-    widest = max(level.concurrency or 1 for level in levels)
-    records: dict[str, dict[str, list[dict[str, Any]]]] = {
-        level.label: {"direct": [], "gateway": []} for level in levels
-    }
-    with server(options, "bf16", ()) as url, gateway(options.work, url, options.model) as through:
-        ways = {"direct": (url, options.model), "gateway": (through, "tuned")}
+    if number == 0:
+        widest = max(level.concurrency or 1 for level in levels)
         for at, model in ways.values():
             # An engine's first batches of each size are slow.
             _run(at, model, Level(widest, concurrency=widest), prompts, seed=999)
-        for number in range(options.rounds):
-            order = list(ways) if number % 2 == 0 else list(ways)[::-1]
-            for level in levels:
-                for way in order:
-                    records[level.label][way].append(_run(*ways[way], level, prompts, seed=number))
-    return {"order": "direct first in even rounds", **{label: compared(of) for label, of in records.items()}}
+    order = list(ways)
+    # Of two, whichever was second goes first; of three, each has each place in three rounds.
+    order = order[number % len(order) :] + order[: number % len(order)]
+    for level in levels:
+        of_level = records.setdefault(level.label, {way: [] for way in ways})
+        for way in order:
+            of_level[way].append(_run(*ways[way], level, prompts, seed=number))
+    return {
+        "rounds": number + 1,
+        **{label: compared(of) for label, of in records.items()},
+    }
 
 
 def compared(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return what both ways did with one load.
+    """Return what the ways did with one load.
 
     Args:
-        records: By way (`direct`, `gateway`), a record a round of run_load's figures and requests.
+        records: By way (`direct`, and those compared with it), a record a round of run_load's figures and requests.
     """
-    rates = {
-        way: [one["figures"]["output_tokens_per_s"] for one in of_rounds]
-        for way, of_rounds in records.items()
-    }
-    ratios = [through / alone for alone, through in zip(rates["direct"], rates["gateway"], strict=True)]
     found: dict[str, Any] = {way: _together(of_rounds) for way, of_rounds in records.items()}
-    found["throughput_ratio"] = round(
-        found["gateway"]["output_tokens_per_s"] / found["direct"]["output_tokens_per_s"], 4
-    )
-    found["ratio_by_round"] = [round(ratio, 4) for ratio in ratios]
-    found["direct_least_to_most"] = round(min(rates["direct"]) / max(rates["direct"]), 4)
-    found["added_ttft_p50_ms"] = round(
-        found["gateway"]["ttft_ms"]["p50"] - found["direct"]["ttft_ms"]["p50"], 3
-    )
+    alone = found["direct"]
+    by_round = alone["output_tokens_per_s_by_round"]
+    alone["least_to_most"] = round(min(by_round) / max(by_round), 4)
+    for way, figures in found.items():
+        if way != "direct":
+            figures["throughput_ratio"] = round(
+                figures["output_tokens_per_s"] / alone["output_tokens_per_s"], 4
+            )
+            pairs = zip(figures["output_tokens_per_s_by_round"], by_round, strict=True)
+            figures["ratio_by_round"] = [round(through / direct, 4) for through, direct in pairs]
+            figures["added_ttft_p50_ms"] = round(figures["ttft_ms"]["p50"] - alone["ttft_ms"]["p50"], 3)
     return found
 
 

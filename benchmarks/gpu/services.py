@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from benchmarks.gpu.steps import environment
 from benchmarks.processes import ROOT
@@ -29,6 +30,16 @@ def gateway(work: Path, url: str, model: str) -> Iterator[str]:
         *("--set", "prepare.system_prompt=''"),
     ]
     with running(command, work / "gateway.log", f"http://127.0.0.1:{port}/v1/models"):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextmanager
+def relay(work: Path, url: str) -> Iterator[str]:
+    """Run a relay that only copies bytes in front of a local server; yields its URL."""
+    (port,) = free_ports(1)
+    engine_port = urlsplit(url).port
+    command = [sys.executable, "-m", "benchmarks.gpu.relay", str(port), str(engine_port)]
+    with running(command, work / "relay.log", f"http://127.0.0.1:{port}/v1/models"):
         yield f"http://127.0.0.1:{port}/v1"
 
 

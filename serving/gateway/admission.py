@@ -16,6 +16,7 @@ from serving.access.budgets import Budgets
 from serving.access.keys import KeyRing
 from serving.gateway.errors import ApiError, client_closed, error_response, too_many
 from serving.gateway.record import RequestRecord, record_of
+from serving.gateway.turns import Turns
 
 _BEARER = "bearer "
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
@@ -57,6 +58,7 @@ class Admission:
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
         self._open_paths = open_paths
+        self._turns = Turns()
         self.num_inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +78,7 @@ class Admission:
                     self._check_size(headers)
                     self._take_place()
                     has_place = True
+                    await self._turns.mine()
                     receive = await self._with_body(receive)
             except ApiError as error:
                 record.error = error.code

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from starlette.responses import Response
@@ -37,21 +38,31 @@ async def while_connected(receive: Receive, work: Awaitable[T], timeout_s: float
     Raises:
         ApiError: the client has gone, or 504 after `timeout_s`.
     """
-    task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(receive))
     try:
-        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise client_closed() if gone.done() else request_too_long()
+        # `work` runs in this task, not in one of its own: of many requests that come at once the first is then on its
+        # way to the engine before the last is looked at.
+        async with asyncio.timeout(timeout_s) as limit:
+            gone.add_done_callback(partial(_expire, limit))
+            return await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise (client_closed() if gone.done() else request_too_long()) from None
     finally:
-        for other in (task, gone):
-            if not other.done():
-                other.cancel()
-                # Awaited so that nothing of it goes on after this returns.
-                await asyncio.wait((other,))
-            if other.done() and not other.cancelled():
-                other.exception()  # looked at, or asyncio would tell of it
+        if not gone.done():
+            gone.cancel()
+            # Awaited so that nothing of it goes on after this returns.
+            await asyncio.wait((gone,))
+        if not gone.cancelled():
+            gone.exception()  # looked at, or asyncio would tell of it
+
+
+def _expire(limit: asyncio.Timeout, gone: asyncio.Future[None]) -> None:
+    if not gone.cancelled():
+        # The work may have ended in this same turn of the loop; there is no limit then to move.
+        with contextlib.suppress(RuntimeError):
+            limit.reschedule(asyncio.get_running_loop().time())
 
 
 async def _disconnect(receive: Receive) -> None:
