@@ -62,10 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as up:
         ways = steps.run("servers", lambda: _started(options, up))
         if ways is not None:
+            prompts = rag_prompts(options.tokenizer, options.prompts)
             records: Records = {}
             for number in range(options.rounds):
-                # Each round is noted: one that is cut off takes no other with it.
-                steps.run("rounds", partial(one_round, ways, options, number, records))
+                # Noted after each: one that fails or is cut off takes no other with it.
+                steps.run(
+                    f"rounds, {number + 1}", partial(one_round, ways, options, prompts, number, records)
+                )
     return steps.status
 
 
@@ -78,9 +81,10 @@ def _started(options: argparse.Namespace, up: contextlib.ExitStack) -> Ways:
     return ways
 
 
-def one_round(ways: Ways, options: argparse.Namespace, number: int, records: Records) -> dict[str, Any]:
+def one_round(
+    ways: Ways, options: argparse.Namespace, prompts: Sequence[str], number: int, records: Records
+) -> dict[str, Any]:
     """Send every load both ways, noted in `records`; returns each load's figures over all rounds so far."""
-    prompts = rag_prompts(options.tokenizer, options.prompts)
     levels = [_level(text, options) for text in options.loads.split(",")]
     if number == 0:
         widest = max(level.concurrency or 1 for level in levels)

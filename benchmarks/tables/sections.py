@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.tables.gpu_answer_sections import GPU_ANSWER_SECTIONS
+from benchmarks.tables.gpu_gateway_sections import GPU_GATEWAY_SECTIONS
 from benchmarks.tables.gpu_sections import GPU_SECTIONS
 from benchmarks.tables.load_sections import LOAD_SECTIONS
 from benchmarks.tables.refusal_section import REFUSAL_SECTION
@@ -217,6 +218,7 @@ SECTIONS = (
     *LOAD_SECTIONS,
     *GPU_SECTIONS,
     *GPU_ANSWER_SECTIONS,
+    *GPU_GATEWAY_SECTIONS,
     Section("embedding", "Embedding", _embedding_lines, _embedding_body),
     Section("reindex", "Re-indexing", _reindex_lines, _reindex_body),
     Section(

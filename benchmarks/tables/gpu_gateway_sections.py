@@ -1,0 +1,104 @@
+"""What a GPU session found of the gateway in front of an engine, and of prefixes that come again. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.tables.shape import Result, Section, percent, table
+
+_WAYS = {"direct": "TurboMind alone", "gateway": "through the gateway", "relay": "through a relay of bytes"}
+_ORDERS = ("order of ids", "best first")
+
+
+def _loads(result: Result) -> dict[str, Mapping[str, Any]]:
+    """Return the figures after the last round, by load."""
+    noted = [step for name, step in result["steps"].items() if name.startswith("rounds") and "rounds" in step]
+    return {load: found for load, found in noted[-1].items() if isinstance(found, dict)}
+
+
+def _gateway_lines(result: Result) -> list[tuple[str, str]]:
+    loads = _loads(result)
+    ratios = [
+        found["gateway"]["output_tokens_per_s"] / found["direct"]["output_tokens_per_s"]
+        for load, found in loads.items()
+        if load.endswith("at once")
+    ]
+    alone = loads["1 at once"]
+    added = alone["gateway"]["ttft_ms"]["p50"] - alone["direct"]["ttft_ms"]["p50"]
+    return [
+        (
+            f"the gateway in front of TurboMind, {result['gpu']}, Qwen2.5-7B's shape (GQA), 1 to 256 at once",
+            f"{100 * min(ratios):.1f} to {100 * max(ratios):.1f}% of its own throughput; first token {added:+.1f} ms "
+            "for a lone request",
+        )
+    ]
+
+
+def _gateway_body(result: Result) -> str:
+    rows = []
+    for load, found in _loads(result).items():
+        for way, title in _WAYS.items():
+            if way in found:
+                figures = found[way]
+                share = figures["output_tokens_per_s"] / found["direct"]["output_tokens_per_s"]
+                rows.append(
+                    (
+                        load,
+                        title,
+                        figures["num_requests"],
+                        f"{figures['output_tokens_per_s']:,.0f}",
+                        "" if way == "direct" else f"{100 * share:.1f}%",
+                        f"{figures['ttft_ms']['p50']:.0f} / {figures['ttft_ms']['p99']:.0f}",
+                    )
+                )
+    rounds = len(next(iter(_loads(result).values()))["direct"]["output_tokens_per_s_by_round"])
+    head = ("load", "", "requests", "output tokens/s", "of TurboMind alone", "TTFT p50 / p99 (ms)")
+    return (
+        f"{result['gpu']}; random weights of Qwen2.5-7B's shape, about 700 tokens in and 150 out, turn about on the "
+        f"same server; rounds: {rounds}. An open load (/s) is as fast as its arrivals.\n\n"
+        + table(head, rows)
+    )
+
+
+def _workbooks(result: Result) -> dict[str, Mapping[str, Any]]:
+    return {name: step for name, step in result["steps"].items() if step and "num_questions" in step}
+
+
+def _prefix_lines(result: Result) -> list[tuple[str, str]]:
+    found = _workbooks(result)["sample"]
+    shares = [found[order]["hit_rate"] for order in _ORDERS]
+    return [
+        (
+            "tokens of RAG prompts that TurboMind's prefix cache reuses: rows in the order of their ids; best first",
+            f"{percent(shares[0])}; {percent(shares[1])}",
+        )
+    ]
+
+
+def _prefix_body(result: Result) -> str:
+    rows = [
+        (
+            name,
+            order + again,
+            found["num_questions"],
+            percent(figures["hit_rate"]),
+            f"{figures['ttft_ms']['p50']:.1f} / {figures['ttft_ms']['p99']:.1f}",
+        )
+        for name, found in _workbooks(result).items()
+        for order in _ORDERS
+        for again in ("", ", again")
+        if (figures := found.get(order + again))
+    ]
+    head = ("workbook", "rows in the prompt", "questions", "tokens reused", "TTFT p50 / p99 (ms)")
+    return (
+        f"{result['gpu']}; random weights of Qwen2.5-7B's shape, prefix caching, one request at a time: the workbook's "
+        "paraphrases, each once, with the three rows that BM25 finds. TurboMind's own counters. `again`: the same "
+        "prompts a second time. The first line holds the server's first requests.\n\n" + table(head, rows)
+    )
+
+
+GPU_GATEWAY_SECTIONS = (
+    Section("h100/gateway", "The gateway in front of TurboMind, turn about", _gateway_lines, _gateway_body),
+    Section("h100/prefix", "Prefixes that come again", _prefix_lines, _prefix_body),
+)
