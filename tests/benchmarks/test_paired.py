@@ -1,0 +1,38 @@
+"""What the figures of several rounds, turn about, come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.gpu.paired import compared
+
+
+def _round(rate: float, firsts: list[float], duration_s: float) -> dict[str, Any]:
+    tokens = rate * duration_s / len(firsts)
+    return {
+        "figures": {
+            "output_tokens_per_s": rate,
+            "duration_s": duration_s,
+            "num_failed": 0,
+            "tpot_ms": {"p50": 8.0},
+        },
+        "requests": [{"ttft_ms": first, "tokens": tokens} for first in firsts],
+    }
+
+
+def test_rounds_weigh_by_their_time_and_each_is_compared_with_its_own_turn() -> None:
+    found = compared(
+        {
+            "direct": [_round(100.0, [20.0, 30.0], 10.0), _round(80.0, [40.0, 600.0], 30.0)],
+            "gateway": [_round(90.0, [22.0, 33.0], 10.0), _round(88.0, [41.0, 70.0], 30.0)],
+        }
+    )
+    assert found["direct"]["output_tokens_per_s"] == 85.0
+    assert found["gateway"]["output_tokens_per_s"] == 88.5
+    assert found["gateway"]["throughput_ratio"] == round(88.5 / 85.0, 4)
+    assert found["gateway"]["ratio_by_round"] == [0.9, 1.1]
+    assert found["direct"]["least_to_most"] == 0.8
+    assert found["direct"]["ttft_ms"]["p50"] == 35.0
+    assert found["gateway"]["added_ttft_p50_ms"] == 37.0 - 35.0
+    assert found["direct"]["within_limit"] == 0.75
+    assert "throughput_ratio" not in found["direct"]
