@@ -41,6 +41,7 @@ from data.workspace import Run, open_workspace
 from rag.config import IndexSection, RetrieveSection
 from rag.grounding import Grounder
 from rag.knowledge import open_index
+from rag.selection import selection_of
 from rag.subjects import subjects_of
 from serving.quickstart.steps import running
 from serving.state import running_url
@@ -114,10 +115,11 @@ def _grounder(run: Run) -> Grounder:
     embedding = resolve_model(open_workspace(), section(raw, "models", ModelsConfig).embedding)
     retrieve = section(raw, "retrieve", RetrieveSection)
     index = open_index(run.index, embedding, retrieve, section(raw, "index", IndexSection))
+    base = resolve_model(open_workspace(), section(raw, "models", ModelsConfig).base)
     return Grounder(
         index,
         system_prompt=section(raw, "prepare", PrepareSection).system_prompt,
-        top_k=retrieve.top_k,
+        selection=selection_of(retrieve, base / "tokenizer.json"),
         subjects=subjects_of(index.rows),
     )
 

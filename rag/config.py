@@ -46,6 +46,12 @@ class RetrieveSection(Section):
 
     top_k: Annotated[int, Field(ge=1, le=50)] = 3
     """Rows that ground an answer; on a CPU each costs about as much time as a sentence of the answer."""
+    max_similarity: Annotated[float, Field(gt=0, le=1)] | None = 0.9
+    """Of rows whose answers are this alike (Jaccard similarity of their character n-grams), only the best one grounds
+    an answer, and a further row takes the place; None takes all."""
+    context_tokens: Annotated[int, Field(ge=64)] | None = 1500
+    """The rows' share of a prompt, in tokens of the model asked. A row that does not fit is passed over for a shorter
+    one; the best row is cut at a sentence's end where it alone is longer. None sets no limit."""
     depth: Annotated[int, Field(ge=1)] = 50
     """Rows that each stage ranks."""
     fusion: Fusion = "scores"

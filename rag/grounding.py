@@ -15,6 +15,7 @@ from rag.answers import related
 from rag.conversation import search_text
 from rag.filters import RowFilter
 from rag.prompts import wording_for
+from rag.selection import Selection
 from rag.stages import Search
 from rag.subjects import Subjects, strangers
 
@@ -68,7 +69,7 @@ class Grounder:
     Args:
         index: Where rows are found.
         system_prompt: The knowledge base's own; comes first.
-        top_k: Rows that ground an answer.
+        selection: Which of the rows found ground an answer.
         refuse_below: Refuse when the best row's score is lower; None: only when there is no row.
         quote_unsupported: Allow the nearest rows to be quoted in place of an answer without a source.
         subjects: What the rows are about, to understand follow-up questions by.
@@ -79,14 +80,14 @@ class Grounder:
         index: Searcher,
         *,
         system_prompt: str = "",
-        top_k: int = 3,
+        selection: Selection | None = None,
         refuse_below: float | None = None,
         quote_unsupported: bool = True,
         subjects: Subjects | None = None,
     ) -> None:
         self._index = index
         self._system_prompt = system_prompt.strip()
-        self._top_k = top_k
+        self._selection = selection or Selection()
         self._refuse_below = refuse_below
         self._quote_unsupported = quote_unsupported
         self._subjects = subjects or Subjects()
@@ -106,17 +107,20 @@ class Grounder:
             raise ValueError("no user message with text to ground an answer in")
         question = asked[-1]
         searched = search_text(asked, self._subjects)
-        found = self._index.search(searched, self._top_k, only)
-        hits = sorted(found.hits, key=lambda hit: hit.row.row_id)
+        found = self._index.search(searched, self._selection.num_searched, only)
+        chosen = self._selection.choose(found.hits, wording_for(searched).row_text)
+        pairs = sorted(zip(chosen.hits, chosen.shown, strict=True), key=lambda pair: pair[0].row.row_id)
+        hits = [hit for hit, _ in pairs]
         rows = tuple(hit.row for hit in hits)
         best = max((hit.score for hit in hits), default=None)
-        nearest = [hits.index(hit) for hit in found.hits[: found.num_best]]
+        # The second of two that may be meant is not among the chosen where it says the same as the first.
+        nearest = [hits.index(hit) for hit in found.hits[: found.num_best] if hit in hits]
         weak = best is not None and self._refuse_below is not None and best < self._refuse_below
         refused = best is None or weak or found.is_doubtful
         return Grounding(
             rows=rows,
             scores=tuple(hit.score for hit in hits),
-            messages=tuple(self._engine_messages(messages, rows, searched, nearest)),
+            messages=tuple(self._engine_messages(messages, [row for _, row in pairs], searched, nearest)),
             timings_ms=found.timings_ms,
             kb_version=self._index.version,
             searched=searched,

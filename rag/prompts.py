@@ -34,14 +34,15 @@ class Wording:
 
     def rows_text(self, rows: Sequence[Row]) -> str:
         """Return the rows as the model sees them; `[n]` is the n-th."""
-        return "\n\n".join(
-            self.row_layout.format(
-                marker=f"[{number}]",
-                topic=" ".join(part for part in (row.info_1, row.info_2) if part),
-                question=row.question,
-                answer=without_footnotes(row.answer),
-            )
-            for number, row in enumerate(rows, start=1)
+        return "\n\n".join(self.row_text(row, number) for number, row in enumerate(rows, start=1))
+
+    def row_text(self, row: Row, number: int = 1) -> str:
+        """Return one row as the model sees it, marked `[number]`."""
+        return self.row_layout.format(
+            marker=f"[{number}]",
+            topic=" ".join(part for part in (row.info_1, row.info_2) if part),
+            question=row.question,
+            answer=without_footnotes(row.answer),
         )
 
     def pointing(self, asked: str, best: Row) -> str:

@@ -19,6 +19,11 @@ def has_cjk(text: str) -> bool:
     return _CJK_CHARACTER.search(text) is not None
 
 
+def num_cjk(text: str) -> int:
+    """Return how many Chinese, Japanese and Korean characters `text` holds."""
+    return len(_CJK_CHARACTER.findall(text))
+
+
 def terms(text: str) -> list[str]:
     """Return the terms of `text` in order, with repetitions.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,9 +75,10 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
     version = current_version(run.index)
     if version is not None:
         embedding = resolve_model(workspace, models.embedding)
-        open_knowledge = partial(_open_knowledge, run, embedding, raw)
+        tokenizer = _tokenizer(folders)
+        open_knowledge = partial(_open_knowledge, run, embedding, raw, tokenizer)
         sections = (raw.get(name) for name in ("retrieve", "index", "prepare"))
-        identity = (version, str(embedding), json.dumps(list(sections), sort_keys=True))
+        identity = (version, str(embedding), str(tokenizer), json.dumps(list(sections), sort_keys=True))
     else:
         notes.append(f"no index in {run.index}: base-rag and tuned-rag are not served")
     stale: Sequence[Change] = ()
@@ -177,10 +178,17 @@ def _public_paths(config: ServeSection) -> tuple[str, ...]:
     return ("/health/", *rows, *metrics)
 
 
-def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:
+def _tokenizer(folders: Mapping[Weights, Path]) -> Path | None:
+    """Return the tokenizer that prompts are counted with; None where every engine stands elsewhere."""
+    found = (folder / "tokenizer.json" for folder in folders.values())
+    return next((path for path in found if path.is_file()), None)
+
+
+def _open_knowledge(run: Run, embedding: Path, raw: RawConfig, tokenizer: Path | None) -> Knowledge:
     """Open the run's index; takes seconds, most of them for imports."""
     from rag.grounding import Grounder
     from rag.knowledge import open_index
+    from rag.selection import selection_of
     from rag.subjects import subjects_of
     from rag.unanswered import FILE, UnansweredLog
 
@@ -189,7 +197,7 @@ def _open_knowledge(run: Run, embedding: Path, raw: RawConfig) -> Knowledge:
     grounder = Grounder(
         index,
         system_prompt=section(raw, "prepare", PrepareSection).system_prompt,
-        top_k=retrieve.top_k,
+        selection=selection_of(retrieve, tokenizer),
         refuse_below=retrieve.refuse_below,
         quote_unsupported=retrieve.quote_unsupported,
         subjects=subjects_of(index.rows),

@@ -8,6 +8,7 @@ from data.records import Row
 from rag.filters import RowFilter
 from rag.grounding import Grounder, text_of
 from rag.knowledge import KnowledgeIndex
+from rag.selection import Selection
 from rag.stages import Hit, Search
 from rag.subjects import subjects_of
 from tests.rag.rows import ASPIRIN, COLD, ROWS, SALT, STOP, row
@@ -171,7 +172,7 @@ def test_without_a_question_there_is_nothing_to_ground(messages: list[dict[str, 
 
 
 def test_an_opened_index_grounds(knowledge: KnowledgeIndex) -> None:
-    grounding = Grounder(knowledge, top_k=2).ground([user(COLD.question)])
+    grounding = Grounder(knowledge, selection=Selection(2)).ground([user(COLD.question)])
     assert len(grounding.rows) == 2
     assert COLD in grounding.rows
     assert grounding.kb_version == knowledge.version
