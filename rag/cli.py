@@ -17,6 +17,7 @@ from data.models.config import ModelsConfig
 from data.records import HeldOutQuestion, read_records
 from data.workspace import Run, open_workspace
 from rag.cli_calibrate import calibrate
+from rag.cli_endpoint import endpoint
 from rag.cli_inbox import inbox
 from rag.cli_versions import print_build, rollback, versions
 from rag.config import IndexSection, RetrieveSection
@@ -46,6 +47,7 @@ app.command()(versions)
 app.command()(rollback)
 app.command()(calibrate)
 app.command()(inbox)
+app.command()(endpoint)
 
 
 @app.command()
@@ -56,14 +58,14 @@ def index(
     as_json: JsonOption = False,
 ) -> None:
     """Make the run's index follow its rows: embed new and changed ones, drop removed ones, switch when done."""
-    from data.models.folder import resolve_model
+    from rag.endpoint import embedding_folder
     from rag.index import build_index
 
     workspace = open_workspace()
     run = workspace.run(name)
     raw = settle_config(run, config, settings or ())
     chosen = section(raw, "index", IndexSection)
-    embedding = resolve_model(workspace, section(raw, "models", ModelsConfig).embedding)
+    embedding = embedding_folder(workspace, section(raw, "models", ModelsConfig).embedding)
     print_build(run.index, build_index(run.dataset, embedding, run.index, chosen), as_json=as_json)
 
 
@@ -162,11 +164,11 @@ def evaluate_retrieval(
 
 
 def _open(run: Run, raw: RawConfig) -> KnowledgeIndex:
-    from data.models.folder import resolve_model
+    from rag.endpoint import embedding_folder
 
     retrieve = section(raw, "retrieve", RetrieveSection)
     index_settings = section(raw, "index", IndexSection)
-    embedding = resolve_model(open_workspace(), section(raw, "models", ModelsConfig).embedding)
+    embedding = embedding_folder(open_workspace(), section(raw, "models", ModelsConfig).embedding)
     from rag.knowledge import open_index
 
     return open_index(run.index, embedding, retrieve, index_settings)

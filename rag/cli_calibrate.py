@@ -45,11 +45,11 @@ def calibrate(
     raw = settle_config(run, config, settings or ())
     if questions and not questions.is_file():
         raise InputError(f"{questions}: no such file of questions")
-    from data.models.folder import resolve_model
+    from rag.endpoint import embedding_folder
     from rag.knowledge import open_index
     from rag.refusal_report import RATES, draw_refusal, measure_refusal, print_refusal
 
-    embedding = resolve_model(workspace, section(raw, "models", ModelsConfig).embedding)
+    embedding = embedding_folder(workspace, section(raw, "models", ModelsConfig).embedding)
     index = open_index(
         run.index, embedding, section(raw, "retrieve", RetrieveSection), section(raw, "index", IndexSection)
     )

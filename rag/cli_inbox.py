@@ -50,10 +50,10 @@ def inbox(
     raw = settle_config(run, config, settings or ())
     kept = read_unanswered(run.folder / FILE)
     from data.drafts import write_drafts
-    from data.models.folder import resolve_model
+    from rag.endpoint import embedding_folder
     from rag.knowledge import open_index
 
-    embedding = resolve_model(workspace, section(raw, "models", ModelsConfig).embedding)
+    embedding = embedding_folder(workspace, section(raw, "models", ModelsConfig).embedding)
     index = open_index(
         run.index, embedding, section(raw, "retrieve", RetrieveSection), section(raw, "index", IndexSection)
     )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from data.errors import InputError
 from rag.bert import load_bert, read_shape
 from rag.config import Precision
+from rag.endpoint import EndpointEncoder, read_endpoint
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -139,11 +140,14 @@ def load_embeddings(
     batch_size: int = 16,
     num_threads: int = 1,
 ) -> SentenceEmbeddings:
-    """Load a sentence-transformers folder; nothing of it is run or unpickled, nothing is downloaded.
+    """Load a sentence-transformers folder, or open an endpoint (rag.endpoint); nothing of a folder is run or
+    unpickled, nothing is downloaded.
 
     Raises:
         InputError: the folder is not there or is not such a model.
     """
+    if (endpoint := read_endpoint(folder)) is not None:
+        return SentenceEmbeddings(EndpointEncoder(endpoint), batch_size=batch_size, num_threads=num_threads)
     if not (folder / "modules.json").is_file():
         raise InputError(
             f"{folder}: no sentence-transformers model (modules.json); fetch it with `groundtune models fetch`, "

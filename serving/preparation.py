@@ -19,6 +19,7 @@ from data.records import Row, read_records
 from data.settings import PrepareSection
 from data.workspace import Run, Workspace
 from rag.config import IndexSection, RetrieveSection
+from rag.endpoint import embedding_folder
 from rag.versions import current_version, version_folder
 from serving.access.keys import read_keys
 from serving.gateway.parts import GatewaySettings
@@ -74,7 +75,7 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
     open_knowledge, identity = None, None
     version = current_version(run.index)
     if version is not None:
-        embedding = resolve_model(workspace, models.embedding)
+        embedding = embedding_folder(workspace, models.embedding)
         tokenizer = _tokenizer(folders)
         open_knowledge = partial(_open_knowledge, run, embedding, raw, tokenizer)
         sections = (raw.get(name) for name in ("retrieve", "index", "prepare"))

@@ -11,9 +11,9 @@ from data.diff.stale import stale_answers
 from data.errors import GroundTuneError
 from data.manifest import folder_digest, missing_files, read_manifest
 from data.models.config import ModelsConfig
-from data.models.folder import resolve_model
 from data.records import Row, read_records
 from data.workspace import Run, Workspace
+from rag.endpoint import embedding_folder
 from rag.versions import current_version, version_folder
 from serving.doctor.environments import check_environments
 from serving.doctor.findings import Finding
@@ -53,7 +53,7 @@ def check_run(workspace: Workspace, run: Run, *, port: int, deep: bool) -> Itera
 
 def _model(workspace: Workspace, subject: str, name: str, *, deep: bool) -> Finding:
     try:
-        folder = resolve_model(workspace, name)
+        folder = embedding_folder(workspace, name)
     except GroundTuneError as error:
         return Finding(subject, "fault", str(error), f"run `groundtune models fetch {name}`")
     if wrong := _damage(folder, deep=deep):
@@ -84,7 +84,7 @@ def _index(workspace: Workspace, run: Run, embedding: str | None, *, deep: bool)
     if manifest is None or (wrong := _damage(folder, deep=False)):
         return Finding("index", "fault", f"{folder}: {wrong if manifest else 'gone'}", f"run `{command}`")
     if embedding is not None and manifest.inputs.get("embedding") != folder_digest(
-        resolve_model(workspace, embedding)
+        embedding_folder(workspace, embedding)
     ):
         return Finding(
             "index", "fault", f"{folder}: made with another embedding model", f"run `{command}` again"

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from data.errors import InputError
+from rag.endpoint import EmbeddingServerError
 from serving.gateway.record import record_of
 
 # nginx's number for it.
@@ -113,6 +114,11 @@ def install_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return error_response(_invalid(error.errors()))
 
+    async def on_embedding_server(_: Request, error: Exception) -> JSONResponse:
+        return error_response(
+            ApiError(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code="embedding_unavailable")
+        )
+
     async def on_defect(_: Request, error: Exception) -> JSONResponse:
         return error_response(
             ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error ({type(error).__name__})")
@@ -121,6 +127,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(EmbeddingServerError, on_embedding_server)
     app.add_exception_handler(Exception, on_defect)
 
 

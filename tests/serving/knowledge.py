@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from data.records import Row, revision_of, row_id_of
+from rag.endpoint import EmbeddingServerError
 from rag.filters import Parts, RowFilter
 from rag.grounding import Grounding
 from rag.stages import Hit, Search
@@ -46,6 +47,8 @@ class ThreeRows:
 
     def ground(self, messages: Sequence[Mapping[str, Any]], only: RowFilter | None = None) -> Grounding:
         rows = self._of(only)
+        if "断线" in messages[-1]["content"]:
+            raise EmbeddingServerError("http://embedder/v1: cannot be reached")
         refusal = REFUSAL if "天气" in messages[-1]["content"] else None
         return Grounding(
             rows=rows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from serving.engines.engine import Engine
@@ -147,3 +148,14 @@ def test_defect_has_the_shape_too(
     body = {**CHAT, "model": "base-rag"}
     error = _error(httpx.post(f"{gateway.url}/v1/chat/completions", json=body), 500)
     assert "secret" not in error["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_embedding_server_that_is_down_is_a_503(gateway: Running, stream: bool) -> None:
+    with pytest.raises(openai.InternalServerError) as caught:
+        gateway.client.with_options(max_retries=0).chat.completions.create(
+            model="base-rag", messages=[{"role": "user", "content": "断线了吗"}], stream=stream
+        )
+    assert caught.value.status_code == 503
+    assert caught.value.code == "embedding_unavailable"
+    assert "cannot be reached" in caught.value.message
