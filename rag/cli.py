@@ -170,8 +170,10 @@ def _open(run: Run, raw: RawConfig) -> KnowledgeIndex:
     index_settings = section(raw, "index", IndexSection)
     embedding = embedding_folder(open_workspace(), section(raw, "models", ModelsConfig).embedding)
     from rag.knowledge import open_index
+    from rag.rerank import open_reranker
 
-    return open_index(run.index, embedding, retrieve, index_settings)
+    reranker = open_reranker(open_workspace(), retrieve, index_settings.device)
+    return open_index(run.index, embedding, retrieve, index_settings, reranker=reranker)
 
 
 def _print_hits(found: Search, stages: tuple[str, ...]) -> None:

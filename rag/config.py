@@ -52,6 +52,11 @@ class RetrieveSection(Section):
     context_tokens: Annotated[int, Field(ge=64)] | None = 1500
     """The rows' share of a prompt, in tokens of the model asked. A row that does not fit is passed over for a shorter
     one; the best row is cut at a sentence's end where it alone is longer. None sets no limit."""
+    rerank: str | None = None
+    """A cross-encoder that puts the best rows in order once more: a fetched model (`hf:BAAI/bge-reranker-base`) or a
+    folder. None, the default: the fused order stands."""
+    rerank_depth: Annotated[int, Field(ge=2)] = 10
+    """How many rows `rerank` looks at; each costs a pass of its model."""
     depth: Annotated[int, Field(ge=1)] = 50
     """Rows that each stage ranks."""
     fusion: Fusion = "scores"

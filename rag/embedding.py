@@ -177,7 +177,7 @@ def load_transformer(folder: Path, dtype: torch.dtype, device: str, max_tokens: 
     # Imported here: it takes seconds, and the default model does without.
     from sentence_transformers import SentenceTransformer
 
-    with _quiet_loading():
+    with quiet_loading():
         model = SentenceTransformer(
             str(folder),
             device=device,
@@ -202,7 +202,7 @@ def _in_bfloat16(precision: Precision, device: str) -> bool:
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Keep transformers' progress bar off stderr for the second that loading takes."""
     from transformers.utils import logging as transformers_logging
 

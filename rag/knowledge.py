@@ -28,6 +28,8 @@ from rag.fusion import Fused, Rankings, fuse_ranks, fuse_scores
 from rag.index import CALIBRATION, CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS, VECTORS
 from rag.judgement import Judge
 from rag.lexical import SPREADS_PER_BM25, open_lexical
+from rag.rerank import NAME as RERANK
+from rag.rerank import Reranker, reranked
 from rag.signs import Background
 from rag.stages import Hit, Query, Search, Stage
 from rag.store import DenseStage, open_store
@@ -65,11 +67,13 @@ class KnowledgeIndex:
         held: HeldVersion,
         judge: Judge,
         tie: float = 0.0,
+        reranker: Reranker | None = None,
     ) -> None:
         self.version = held.version
         self._held = held
         self._judge = judge
         self._tie = tie
+        self._reranker = reranker
         self._rows = {row.row_id: row for row in rows}
         self._parts = Parts(rows)
         self._embeddings = embeddings
@@ -105,7 +109,8 @@ class KnowledgeIndex:
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of the stages, as in `Hit.ranks`."""
-        return tuple(stage.name for stage in self._stages)
+        last = () if self._reranker is None else (RERANK,)
+        return (*(stage.name for stage in self._stages), *last)
 
     def search(self, question: str, top_k: int | None = None, only: RowFilter | None = None) -> Search:
         """Return the `top_k` best rows for a question, best first; none for a blank one.
@@ -129,14 +134,20 @@ class KnowledgeIndex:
         judged = self._judge.judge(query, rankings, depth, hits, tied=tied)
         done = time.perf_counter()
         timings_ms = {"embed": (embedded - started) * 1e3, "retrieve": (done - embedded) * 1e3}
+        ordered = hits
+        if self._reranker is not None and len(hits) > 1:
+            ordered = reranked(self._reranker, question, hits, self._settings.rerank_depth)
+            timings_ms[RERANK] = (time.perf_counter() - done) * 1e3
+        # Whether two may be meant, or one is the very row, was judged by the fused scores of the first.
+        same_first = ordered is hits or ordered[0].row is hits[0].row
         return Search(
-            hits[:top_k],
+            ordered[:top_k],
             timings_ms,
-            num_best=2 if tied and top_k != 1 else 1,
+            num_best=2 if tied and top_k != 1 and ordered is hits else 1,
             evidence=judged.evidence,
             answerability=judged.answerability,
             is_doubtful=judged.is_doubtful,
-            is_verbatim=judged.is_verbatim,
+            is_verbatim=judged.is_verbatim and same_first,
         )
 
     def _fuse(self, rankings: Rankings, depth: int) -> list[Fused]:
@@ -175,11 +186,13 @@ def open_index(
     settings: RetrieveSection | None = None,
     index_settings: IndexSection | None = None,
     share_with: EmbeddingsOwner | None = None,
+    reranker: Reranker | None = None,
 ) -> KnowledgeIndex:
     """Open the current version of the index in `index_folder`, with the embedding model that it was made with.
 
     Of `index_settings` only what is about speed is used: device, threads, precision. `share_with` has the same
     model loaded, as an index opened before has; it is then not loaded again: it goes when both are closed.
+    `reranker` is what `settings.rerank` names, loaded.
 
     Raises:
         InputError: there is no whole index, or it was made with another embedding model.
@@ -225,7 +238,7 @@ def open_index(
         )
         dense = open_store(folder / CHROMA, embeddings, len(rows))
         undo.pop_all()
-    return KnowledgeIndex(rows, embeddings, dense, others, retrieve, held, judge, tie)
+    return KnowledgeIndex(rows, embeddings, dense, others, retrieve, held, judge, tie, reranker)
 
 
 def _checked_manifest(index_folder: Path, embedding_folder: Path) -> Manifest:

@@ -77,7 +77,7 @@ def prepare_service(workspace: Workspace, choices: Choices) -> tuple[Service, li
     if version is not None:
         embedding = embedding_folder(workspace, models.embedding)
         tokenizer = _tokenizer(folders)
-        open_knowledge = partial(_open_knowledge, run, embedding, raw, tokenizer)
+        open_knowledge = partial(_open_knowledge, workspace, run, embedding, raw, tokenizer)
         sections = (raw.get(name) for name in ("retrieve", "index", "prepare"))
         identity = (version, str(embedding), str(tokenizer), json.dumps(list(sections), sort_keys=True))
     else:
@@ -185,16 +185,21 @@ def _tokenizer(folders: Mapping[Weights, Path]) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def _open_knowledge(run: Run, embedding: Path, raw: RawConfig, tokenizer: Path | None) -> Knowledge:
+def _open_knowledge(
+    workspace: Workspace, run: Run, embedding: Path, raw: RawConfig, tokenizer: Path | None
+) -> Knowledge:
     """Open the run's index; takes seconds, most of them for imports."""
     from rag.grounding import Grounder
     from rag.knowledge import open_index
+    from rag.rerank import open_reranker
     from rag.selection import selection_of
     from rag.subjects import subjects_of
     from rag.unanswered import FILE, UnansweredLog
 
     retrieve = section(raw, "retrieve", RetrieveSection)
-    index = open_index(run.index, embedding, retrieve, section(raw, "index", IndexSection))
+    index_settings = section(raw, "index", IndexSection)
+    reranker = open_reranker(workspace, retrieve, index_settings.device)
+    index = open_index(run.index, embedding, retrieve, index_settings, reranker=reranker)
     grounder = Grounder(
         index,
         system_prompt=section(raw, "prepare", PrepareSection).system_prompt,
