@@ -2,6 +2,7 @@
 
     GroundTuneError      exit status 1: the job failed
     ├── InputError       a workbook, model folder or file that cannot be used
+    ├── ServiceError     a server that this one needs does not answer
     └── UsageError       exit status 2: the command line or the configuration is wrong
 
 Each says what failed, with which value, and what to do. Anything else that escapes is a defect of ours
@@ -19,6 +20,12 @@ class GroundTuneError(Exception):
 
 class InputError(GroundTuneError):
     """A file that was given cannot be used; the message names the cell, file or field and the fix."""
+
+
+class ServiceError(GroundTuneError):
+    """A server that this one needs does not answer, or not as it should; `code` names which for programs."""
+
+    code = "service_unavailable"
 
 
 class UsageError(GroundTuneError):

@@ -37,6 +37,9 @@ class IndexSection(Section):
     threads: Annotated[int, Field(ge=1)] = 1
     """CPU threads that embed questions. One embeds a question in some 25 ms; two wait for each other ten times as
     long whenever an engine is busy on the same cores. Building an index takes all cores."""
+    chroma_url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] | None = None
+    """A Chroma server (the Rust one, `chroma run`) to search the vectors in, as in http://127.0.0.1:8100: `rag index`
+    puts each version there before it becomes current. None: the version's own folder is searched, in this process."""
     keep_versions: Annotated[int, Field(ge=0)] = 3
     """Older versions of the index that are kept to roll back to, besides the current one."""
 

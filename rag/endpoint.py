@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data.artefacts import write_json
-from data.errors import GroundTuneError, InputError
+from data.errors import InputError, ServiceError
 from data.models.folder import resolve_model
 from data.workspace import Workspace
 
@@ -28,8 +28,10 @@ _TIMEOUT_S = 60.0
 _ATTEMPTS = 2
 
 
-class EmbeddingServerError(GroundTuneError):
+class EmbeddingServerError(ServiceError):
     """The embedding server cannot be reached, or does not answer as it should."""
+
+    code = "embedding_unavailable"
 
 
 class Endpoint(BaseModel):

@@ -23,7 +23,14 @@ from data.manifest import MANIFEST_NAME, Manifest, folder_digest, is_current, re
 from data.records import Row, read_records
 from rag.changes import Changes, compare_rows
 from rag.config import IndexSection
-from rag.versions import current_version, make_current, remove_old_versions, version_folder, writing
+from rag.versions import (
+    current_version,
+    list_versions,
+    make_current,
+    remove_old_versions,
+    version_folder,
+    writing,
+)
 
 if TYPE_CHECKING:
     from rag.embedder import CachedEmbedder
@@ -40,7 +47,7 @@ CACHE = "vectors.sqlite3"
 
 # Goes into the inputs' digest: raise it when the code makes another index of the same rows.
 _FORMAT = 6
-_NOT_IN_IT = {"device", "precision", "batch_size", "threads", "keep_versions"}
+_NOT_IN_IT = {"device", "precision", "batch_size", "threads", "keep_versions", "chroma_url"}
 _VERSION_DIGITS = 12
 # So large a share of the rows may differ from those that were asked for the calibration. Of the 300 questions whose
 # scores it holds, at most two are then other ones: less than a threshold is uncertain by.
@@ -116,6 +123,7 @@ def build_index(
     version = version_of(inputs)
     folder = version_folder(out, version)
     if current_version(out) == version and _is_whole(folder, inputs):
+        _serve(out, version, settings)
         return IndexBuild(version, _manifest(folder), "up to date")
     with writing(out):
         if _is_whole(folder, inputs):
@@ -129,10 +137,39 @@ def build_index(
                 manifest = read_manifest(beside)
                 assert manifest is not None, "filling ends with the manifest"
             build = IndexBuild(version, manifest, "written", changes)
+        _serve(out, version, settings)
         make_current(out, version)
         _remove_single_folder_index(out)
         remove_old_versions(out, settings.keep_versions)
     return build
+
+
+def collection_of(index: Path, version: str) -> str:
+    """Return the name of a version's collection on a Chroma server, which may hold other indexes."""
+    return f"groundtune-{digest_of(index.name)[:8]}-{version}"
+
+
+def _serve(index: Path, version: str, settings: IndexSection) -> None:
+    """Put a version on the Chroma server, where one is configured, before anybody reads it there."""
+    if settings.chroma_url is None:
+        return
+    import numpy as np
+
+    from rag.store import serve_store
+
+    folder = version_folder(index, version)
+    rows = read_records(folder / ROWS, Row)
+    # Readers of the versions that are kept may go on.
+    keep = {collection_of(index, info.version) for info in list_versions(index)}
+    vectors = np.load(folder / VECTORS, mmap_mode="r")
+    serve_store(
+        settings.chroma_url,
+        collection_of(index, version),
+        rows,
+        [row_text(row) for row in rows],
+        vectors,
+        keep,
+    )
 
 
 def _manifest(folder: Path) -> Manifest:

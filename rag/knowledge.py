@@ -25,14 +25,14 @@ from rag.coverage import open_coverage
 from rag.embedding import SentenceEmbeddings, load_embeddings
 from rag.filters import Parts, RowFilter
 from rag.fusion import Fused, Rankings, fuse_ranks, fuse_scores
-from rag.index import CALIBRATION, CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS, VECTORS
+from rag.index import CALIBRATION, CHROMA, COVERAGE, INDEX_KIND, LEXICAL, ROWS, VECTORS, collection_of
 from rag.judgement import Judge
 from rag.lexical import SPREADS_PER_BM25, open_lexical
 from rag.rerank import NAME as RERANK
 from rag.rerank import Reranker, reranked
 from rag.signs import Background
 from rag.stages import Hit, Query, Search, Stage
-from rag.store import DenseStage, open_store
+from rag.store import DenseStage, open_served_store, open_store
 from rag.versions import HeldVersion, hold_current
 
 # A question said whole in a long message weighs as much as two and a half of them.
@@ -190,8 +190,8 @@ def open_index(
 ) -> KnowledgeIndex:
     """Open the current version of the index in `index_folder`, with the embedding model that it was made with.
 
-    Of `index_settings` only what is about speed is used: device, threads, precision. `share_with` has the same
-    model loaded, as an index opened before has; it is then not loaded again: it goes when both are closed.
+    Of `index_settings` only what makes no other index is used: device, threads, precision, chroma_url. `share_with`
+    has the same model loaded, as an index opened before has; it is then not loaded again: it goes when both are closed.
     `reranker` is what `settings.rerank` names, loaded.
 
     Raises:
@@ -236,7 +236,11 @@ def open_index(
             lexical,
             open_coverage(folder / COVERAGE, row_ids, _SPREADS_OF_COVERAGE * spread),
         )
-        dense = open_store(folder / CHROMA, embeddings, len(rows))
+        if chosen.chroma_url is None:
+            dense = open_store(folder / CHROMA, embeddings, len(rows))
+        else:
+            served = collection_of(index_folder, held.version)
+            dense = open_served_store(chosen.chroma_url, served, embeddings, len(rows))
         undo.pop_all()
     return KnowledgeIndex(rows, embeddings, dense, others, retrieve, held, judge, tie, reranker)
 

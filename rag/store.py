@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence, Set
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import chromadb
+import httpx
 import numpy as np
 from chromadb.api.client import Client
 from chromadb.api.collection_configuration import CreateHNSWConfiguration
 from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings
+from chromadb.errors import ChromaError
 from numpy.typing import NDArray
 
-from data.errors import InputError
+from data.errors import InputError, ServiceError
 from data.records import Row
 from rag.filters import Part
 from rag.stages import Query, Ranked
@@ -30,6 +33,13 @@ from rag.stages import Query, Ranked
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
     from langchain_core.vectorstores import VectorStore
+
+
+class VectorServerError(ServiceError):
+    """The Chroma server that the configuration names does not answer."""
+
+    code = "index_unavailable"
+
 
 _COLLECTION = "rows"
 _DATABASE = "chroma.sqlite3"
@@ -130,6 +140,61 @@ def _copy(source: Path, folder: Path) -> None:
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*-journal", "*-wal", "*-shm"))
 
 
+def serve_store(
+    server: str,
+    collection: str,
+    rows: Sequence[Row],
+    documents: Sequence[str],
+    vectors: NDArray[np.float32],
+    keep: Set[str],
+) -> bool:
+    """Put `rows` into a collection of a Chroma server, unless it is there whole; returns whether it had to be.
+
+    Nobody reads a collection before the index of its name is current, so that one which a killed run left half-filled
+    is made anew. Of the collections of this index (those that begin as `collection` does up to its last "-") all but
+    `keep` are dropped.
+
+    Raises:
+        VectorServerError: the server does not answer.
+    """
+    with _server_faults(server), _server(server) as client:
+        names = [found.name for found in client.list_collections()]
+        prefix = collection.rpartition("-")[0] + "-"
+        for name in names:
+            if name.startswith(prefix) and name != collection and name not in keep:
+                client.delete_collection(name)
+        if collection in names:
+            if client.get_collection(collection, embedding_function=None).count() == len(rows):
+                return False
+            client.delete_collection(collection)
+        made = client.create_collection(collection, embedding_function=None, configuration={"hnsw": _HNSW})
+        _put(client, made, rows, documents, vectors)
+        return True
+
+
+def _server(address: str) -> Client:
+    parts = urlsplit(address)
+    client = chromadb.HttpClient(
+        parts.hostname or "",
+        parts.port or (443 if parts.scheme == "https" else 80),
+        ssl=parts.scheme == "https",
+        settings=Settings(anonymized_telemetry=False),
+    )
+    assert isinstance(client, Client), "a server's client can be closed"
+    return client
+
+
+@contextmanager
+def _server_faults(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, ChromaError, ValueError) as error:
+        raise VectorServerError(
+            f"{address}: no Chroma server that can be used ({' '.join(str(error).split())[:200]}); start it with "
+            "`chroma run`, or leave index.chroma_url out"
+        ) from error
+
+
 def check_store(
     folder: Path, rows: Sequence[Row], documents: Sequence[str], vectors: NDArray[np.float32]
 ) -> None:
@@ -171,22 +236,25 @@ class DenseStage:
     name = "dense"
     gain = 1.0
 
-    def __init__(self, client: Client, embeddings: Embeddings) -> None:
+    def __init__(self, client: Client, embeddings: Embeddings, collection: str = _COLLECTION) -> None:
         from langchain_chroma import Chroma
 
         self._client = client
-        self._chroma = Chroma(client=client, collection_name=_COLLECTION, embedding_function=embeddings)
-        self._collection = client.get_collection(_COLLECTION, embedding_function=None)
+        self._chroma = Chroma(client=client, collection_name=collection, embedding_function=embeddings)
+        self._collection = client.get_collection(collection, embedding_function=None)
 
     def rank(self, query: Query, depth: int) -> list[Ranked]:
         """Return the `depth` nearest rows, nearest first, with their cosines."""
         # Not through LangChain, which fetches the rows' texts too: three quarters of the time, and nobody reads them.
-        found = self._collection.query(
-            query_embeddings=np.asarray([query.vector], np.float32),
-            n_results=depth,
-            where=_where(query.part),
-            include=["distances"],
-        )
+        try:
+            found = self._collection.query(
+                query_embeddings=np.asarray([query.vector], np.float32),
+                n_results=depth,
+                where=_where(query.part),
+                include=["distances"],
+            )
+        except httpx.HTTPError as error:
+            raise VectorServerError(f"the Chroma server does not answer ({type(error).__name__})") from error
         distances = found["distances"]
         assert distances is not None, "they were asked for"
         return [
@@ -228,3 +296,26 @@ def open_store(folder: Path, embeddings: Embeddings, num_rows: int) -> DenseStag
     except BaseException:
         client.close()
         raise
+
+
+def open_served_store(server: str, collection: str, embeddings: Embeddings, num_rows: int) -> DenseStage:
+    """Open what `serve_store` put on a Chroma server.
+
+    Raises:
+        VectorServerError: the server does not answer.
+        InputError: it does not hold the collection with all `num_rows` rows.
+    """
+    with _server_faults(server):
+        client = _server(server)
+        try:
+            names = [found.name for found in client.list_collections()]
+            whole = (
+                collection in names
+                and client.get_collection(collection, embedding_function=None).count() == num_rows
+            )
+            if not whole:
+                raise InputError(f"{server}: has not this index's version; run `groundtune rag index` again")
+            return DenseStage(client, embeddings, collection)
+        except BaseException:
+            client.close()
+            raise

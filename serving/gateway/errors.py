@@ -12,8 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from data.errors import InputError
-from rag.endpoint import EmbeddingServerError
+from data.errors import InputError, ServiceError
 from serving.gateway.record import record_of
 
 # nginx's number for it.
@@ -114,10 +113,10 @@ def install_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return error_response(_invalid(error.errors()))
 
-    async def on_embedding_server(_: Request, error: Exception) -> JSONResponse:
-        return error_response(
-            ApiError(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code="embedding_unavailable")
-        )
+    async def on_service(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ServiceError)
+        record_of(request.scope).error = error.code
+        return error_response(ApiError(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code=error.code))
 
     async def on_defect(_: Request, error: Exception) -> JSONResponse:
         return error_response(
@@ -127,7 +126,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(EmbeddingServerError, on_embedding_server)
+    app.add_exception_handler(ServiceError, on_service)
     app.add_exception_handler(Exception, on_defect)
 
 
