@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.services import gateway, relay
-from benchmarks.gpu.serving import ensure_model, rag_prompts, server
+from benchmarks.gpu.serving import add_model_arguments, ensure_model, rag_prompts, server
 from benchmarks.gpu.steps import Steps
 from benchmarks.load.request import RequestSettings
 from benchmarks.load.runner import Level, LoadPlan, run_load
-from benchmarks.processes import ROOT
 
 _PACKAGES = ("lmdeploy", "torch", "transformers", "fastapi", "uvicorn", "uvloop", "httptools")
 _ANSWER_TOKENS = 150
@@ -42,11 +41,7 @@ Records = dict[str, dict[str, list[dict[str, Any]]]]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the rounds; returns 0 if nothing failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
-    parser.add_argument("--shape", default="7b-gqa", help="of benchmarks.gpu.random_model")
-    parser.add_argument("--work", type=Path, default=ROOT / "var" / "bench" / "gpu")
-    parser.add_argument("--url", help="a server that runs already, in place of starting TurboMind")
-    parser.add_argument("--model", default="tuned")
+    add_model_arguments(parser, shape="7b-gqa")
     parser.add_argument("--loads", default="1,32,128,256,24/s", help="at once, or a second with /s")
     parser.add_argument("--waves", type=float, default=3.0, help="requests of a load, times its width")
     parser.add_argument("--least", type=int, default=10, help="requests of a load")

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.serving import TUNED, ensure_model, server
+from benchmarks.gpu.serving import TUNED, add_model_arguments, ensure_model, server
 from benchmarks.gpu.steps import Steps
 from benchmarks.load.request import RequestSettings
 from benchmarks.load.runner import Level, LoadPlan, run_load
@@ -54,11 +54,7 @@ Asked = tuple[str, Sequence[Row]]
 def main(argv: Sequence[str] | None = None) -> int:
     """Ask each workbook's questions in both orders; returns 0 if nothing failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
-    parser.add_argument("--shape", default="7b-gqa", help="of benchmarks.gpu.random_model")
-    parser.add_argument("--work", type=Path, default=ROOT / "var" / "bench" / "gpu")
-    parser.add_argument("--url", help="a server that runs already, in place of starting TurboMind")
-    parser.add_argument("--model", default="tuned")
+    add_model_arguments(parser, shape="7b-gqa")
     parser.add_argument("--more", default="", help="WORKBOOK,QUESTIONS.jsonl")
     parser.add_argument("--most", type=int, default=400, help="questions of a workbook")
     parser.add_argument("--out", type=Path, required=True)

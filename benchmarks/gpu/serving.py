@@ -48,11 +48,7 @@ TUNED = ("--enable-prefix-caching", "--quant-policy", "8", "--max-batch-size", "
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps; returns 0 if none failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
-    parser.add_argument("--shape", default="7b-mha", help="of benchmarks.gpu.random_model")
-    parser.add_argument("--work", type=Path, default=ROOT / "var" / "bench" / "gpu")
-    parser.add_argument("--url", help="a server that runs already, in place of starting TurboMind")
-    parser.add_argument("--model", default="tuned")
+    add_model_arguments(parser, shape="7b-mha")
     parser.add_argument("--concurrency", default="1,32,128,256")
     parser.add_argument("--rates", default="8,16,24", help="of the open loop, requests a second")
     parser.add_argument("--steps", default="gateway,again,tuned")
@@ -142,6 +138,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             step(f"{arm}: server", tuned)
     return int(any("error" in (result or {}) for result in report["steps"].values()))
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, shape: str) -> None:
+    """Add what `ensure_model` and `server` read; `shape` is the default."""
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
+    parser.add_argument("--shape", default=shape, help="of benchmarks.gpu.random_model")
+    parser.add_argument("--work", type=Path, default=ROOT / "var" / "bench" / "gpu")
+    parser.add_argument("--url", help="a server that runs already, in place of starting TurboMind")
+    parser.add_argument("--model", default="tuned")
 
 
 def ensure_model(options: argparse.Namespace, weights: str) -> dict[str, Any]:
