@@ -35,10 +35,11 @@ from data.workbook import WorkbookChoice, read_workbook
 from rag.answerability import WEIGHTS, Answerability
 from rag.calibration import questions_to_ask, usual_terms_of
 from rag.config import IndexSection
-from rag.index import cosine_spread, row_title
 from rag.leaving_out import LeavingOut, Topics
 from rag.lexical import SPREADS_PER_BM25, open_lexical, write_lexical
 from rag.refusal_report import auroc
+from rag.row_texts import row_title
+from rag.row_vectors import cosine_spread
 from rag.signs import Signs
 
 ROOT = Path(__file__).parents[1]

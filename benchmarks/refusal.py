@@ -29,9 +29,10 @@ from data.held_out import questions_from_file
 from data.options import parse_mapping
 from data.workbook import WorkbookChoice, read_workbook
 from rag.calibration import Calibration, calibrate, questions_to_ask, usual_terms_of
-from rag.index import cosine_spread, row_title
 from rag.leaving_out import Topics
 from rag.refusal_report import auroc
+from rag.row_texts import row_title
+from rag.row_vectors import cosine_spread
 
 RESULT = ROOT / "benchmarks" / "results" / "refusal.json"
 _RATE_BEFORE = 0.1

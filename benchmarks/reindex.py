@@ -28,7 +28,7 @@ from benchmarks.retrieval.corpus import make_rows
 from data.artefacts import write_json
 from data.records import Row, revision_of, write_records
 from data.row_source import RowSource, read_rows
-from rag.index import row_text
+from rag.row_texts import row_text
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "reindex.json"

@@ -10,8 +10,9 @@ from data.artefacts import sha256_file
 from data.errors import InputError
 from data.manifest import missing_files, read_manifest
 from data.records import Row, read_records
-from rag.index import CALIBRATION, CHROMA, COVERAGE, LEXICAL, ROWS, VECTORS, row_text
+from rag.index import CALIBRATION, CHROMA, COVERAGE, LEXICAL, ROWS, VECTORS
 from rag.lexical import load_postings
+from rag.row_texts import row_text
 from rag.store import check_store
 
 

@@ -23,6 +23,7 @@ from data.manifest import MANIFEST_NAME, Manifest, folder_digest, is_current, re
 from data.records import Row, read_records
 from rag.changes import Changes, compare_rows
 from rag.config import IndexSection
+from rag.row_texts import row_text
 from rag.versions import (
     current_version,
     list_versions,
@@ -33,7 +34,6 @@ from rag.versions import (
 )
 
 if TYPE_CHECKING:
-    from rag.embedder import CachedEmbedder
     from rag.embedding import SentenceEmbeddings
 
 INDEX_KIND = "index"
@@ -73,16 +73,6 @@ class IndexBuild:
     manifest: Manifest
     state: Literal["written", "switched", "up to date"]
     changes: RowChanges | None = None
-
-
-def row_title(row: Row) -> str:
-    """Return the text of the `question` view: info_1, info_2 and Q."""
-    return " ".join(part for part in (row.info_1, row.info_2, row.question) if part)
-
-
-def row_text(row: Row) -> str:
-    """Return all of a row as one text: the `row` view, and the row's document in Chroma."""
-    return f"{row_title(row)}\n{row.answer}"
 
 
 def version_of(manifest_inputs: dict[str, str]) -> str:
@@ -198,6 +188,7 @@ def _fill(
     from rag.coverage import write_coverage
     from rag.embedder import CachedEmbedder
     from rag.lexical import write_lexical
+    from rag.row_vectors import cosine_spread, row_vectors
     from rag.store import update_store, write_store
 
     if sha256_file(folder / ROWS) != inputs["rows"]:
@@ -211,7 +202,7 @@ def _fill(
     with CachedEmbedder(
         index / CACHE, inputs["embedding"], embedding_folder, settings, embeddings
     ) as embedder:
-        vectors, num_embedded = _row_vectors(changes, base, embedder, settings)
+        vectors, num_embedded = row_vectors(changes, base and base / VECTORS, embedder, settings)
         asked = questions_to_ask(rows) if uncalibrated == 0 else []
         questions = [rows[place].question for place in asked]
         asked_vectors = embedder.embed(questions, "query")[0] if asked else vectors[:0]
@@ -275,55 +266,6 @@ def _base(index: Path, inputs: dict[str, str]) -> Path | None:
     if manifest is None or not _is_whole(folder, {**inputs, "rows": manifest.inputs.get("rows", "")}):
         return None
     return folder
-
-
-def _row_vectors(
-    changes: Changes, base: Path | None, embedder: CachedEmbedder, settings: IndexSection
-) -> tuple[Any, int]:
-    """Return one vector a row (len(rows), dims), the normalised mean of its views', and the texts embedded now."""
-    import numpy as np
-
-    text_of = {"question": row_title, "answer": lambda row: row.answer, "row": row_text}
-    rows, new = changes.rows, changes.new
-    made, num_embedded = None, 0
-    if new:
-        texts = [text_of[view](rows[place]) for view in settings.views for place in new]
-        views, num_embedded = embedder.embed(texts, "passage")
-        mean = views.reshape(len(settings.views), len(new), -1).mean(axis=0)
-        made = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        # Texts of kept versions may be wanted again; there is no use for more.
-        all_texts = (text_of[view](row) for view in settings.views for row in rows)
-        at_most = len(rows) * len(settings.views) * (settings.keep_versions + 2)
-        embedder.forget_others(all_texts, "passage", at_most=at_most)
-    if base is None:
-        assert made is not None, "without a base every row is new"
-        return made, num_embedded
-    before = np.load(base / VECTORS, allow_pickle=False)
-    vectors = np.empty((len(rows), before.shape[1]), np.float32)
-    kept = [place for place, row in enumerate(rows) if row.row_id in changes.same]
-    vectors[kept] = before[[changes.same[rows[place].row_id] for place in kept]]
-    if made is not None:
-        vectors[new] = made
-    return vectors, num_embedded
-
-
-def cosine_spread(vectors: Any) -> float:
-    """Return the standard deviation of the cosines between (at most 1000, evenly spaced) rows.
-
-    Embedding models differ in how far apart they put texts; scores of another kind are scaled by this.
-    """
-    import numpy as np
-
-    some = vectors[:: max(1, len(vectors) // 1000)][:1000]
-    num_pairs = len(some) * (len(some) - 1) // 2
-    if num_pairs < 2:
-        return 0.0
-    # Every pair is there twice, and each row with itself once.
-    cosines = (some @ some.T).astype(np.float64)
-    own = np.diagonal(cosines)
-    mean = (cosines.sum() - own.sum()) / 2 / num_pairs
-    mean_square = (np.vdot(cosines, cosines) - np.vdot(own, own)) / 2 / num_pairs
-    return float(np.sqrt(max(mean_square - mean**2, 0.0)))
 
 
 def _remove_single_folder_index(index: Path) -> None:

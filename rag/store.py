@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence, Set
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +157,9 @@ def serve_store(
     Raises:
         VectorServerError: the server does not answer.
     """
-    with _server_faults(server), _server(server) as client:
+    with _server_faults(server), ExitStack() as closing_last:
+        client = _server(server)
+        closing_last.callback(_let_go, client)
         names = [found.name for found in client.list_collections()]
         prefix = collection.rpartition("-")[0] + "-"
         for name in names:
@@ -182,6 +184,17 @@ def _server(address: str) -> Client:
     )
     assert isinstance(client, Client), "a server's client can be closed"
     return client
+
+
+def _let_go(client: Client) -> None:
+    """Close a client, and the connections to a server that chromadb's own `close` leaves to the garbage collector."""
+    # One of the client and one of its administrator; private, and not there in a local database's client.
+    owners = (client, getattr(client, "_admin_client", None))
+    sessions = [getattr(getattr(owner, "_server", None), "_session", None) for owner in owners]
+    client.close()
+    for session in sessions:
+        if isinstance(session, httpx.Client):
+            session.close()
 
 
 @contextmanager
@@ -267,8 +280,8 @@ class DenseStage:
         return self._chroma
 
     def close(self) -> None:
-        """Let go of the database's files."""
-        self._client.close()
+        """Let go of the database's files, or of the server."""
+        _let_go(self._client)
 
 
 def _where(part: Part | None) -> dict[str, Any] | None:
@@ -317,5 +330,5 @@ def open_served_store(server: str, collection: str, embeddings: Embeddings, num_
                 raise InputError(f"{server}: has not this index's version; run `groundtune rag index` again")
             return DenseStage(client, embeddings, collection)
         except BaseException:
-            client.close()
+            _let_go(client)
             raise

@@ -4,7 +4,7 @@
     python -m benchmarks.gpu.index --rows 40 --batches 8,16 --device cpu ...      rehearsal on a CPU
 
 Rows are neike's (FOLDER/neike.xlsx), each repeated with a number in front until there are enough, so that no text is
-another's and the vector cache finds none. Whole rows are embedded (`rag.index.row_text`) in bf16, with float32 on the
+another's and the vector cache finds none. Whole rows (`rag.row_texts`) are embedded in bf16, with float32 on the
 CPU's cores beside it for a sample; then `groundtune rag index` builds an index of all with the default views.
 """
 
@@ -83,7 +83,7 @@ def embed(
     from data.models.folder import resolve_model
     from data.workspace import open_workspace
     from rag.embedding import load_embeddings
-    from rag.index import row_text
+    from rag.row_texts import row_text
 
     folder = resolve_model(open_workspace(), options.embedding)
     model = load_embeddings(folder, device=device, batch_size=batch, num_threads=threads)

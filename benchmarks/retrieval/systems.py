@@ -21,9 +21,10 @@ from benchmarks.retrieval.corpus import NUM_QUESTIONS, MixedEmbeddings, make_que
 from data.records import Row, write_records
 from rag.config import IndexSection
 from rag.embedding import SentenceEmbeddings, load_embeddings
-from rag.index import build_index, row_text, row_title
+from rag.index import build_index
 from rag.knowledge import open_index
 from rag.lexical import open_lexical, write_lexical
+from rag.row_texts import row_text, row_title
 from rag.stages import Query
 from rag.store import open_store, update_store, write_store
 from rag.vectors import embed_cached
