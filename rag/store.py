@@ -147,8 +147,8 @@ def serve_store(
     documents: Sequence[str],
     vectors: NDArray[np.float32],
     keep: Set[str],
-) -> bool:
-    """Put `rows` into a collection of a Chroma server, unless it is there whole; returns whether it had to be.
+) -> None:
+    """Put `rows` into a collection of a Chroma server, unless it is there whole.
 
     Nobody reads a collection before the index of its name is current, so that one which a killed run left half-filled
     is made anew. Of the collections of this index (those that begin as `collection` does up to its last "-") all but
@@ -167,11 +167,10 @@ def serve_store(
                 client.delete_collection(name)
         if collection in names:
             if client.get_collection(collection, embedding_function=None).count() == len(rows):
-                return False
+                return
             client.delete_collection(collection)
         made = client.create_collection(collection, embedding_function=None, configuration={"hnsw": _HNSW})
         _put(client, made, rows, documents, vectors)
-        return True
 
 
 def _server(address: str) -> Client:
