@@ -99,6 +99,6 @@ def _prefix_body(result: Result) -> str:
 
 
 GPU_GATEWAY_SECTIONS = (
-    Section("h100/gateway", "The gateway in front of TurboMind, turn about", _gateway_lines, _gateway_body),
+    Section("h200/gateway", "The gateway in front of TurboMind, turn about", _gateway_lines, _gateway_body),
     Section("h100/prefix", "Prefixes that come again", _prefix_lines, _prefix_body),
 )

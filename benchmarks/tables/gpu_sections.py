@@ -20,7 +20,7 @@ def _serving_lines(shape: str, result: Result) -> list[tuple[str, str]]:
     direct, through = _levels(result, "direct"), _levels(result, "gateway")
     tuned = _levels(result, "tuned")
     lines = []
-    # Of the GQA shape the gateway was measured again, turn about (h100/gateway).
+    # Of the GQA shape the gateway was measured again, turn about (h200/gateway).
     if through and shape != _GQA:
         closed = [label for label in through if label.endswith("at once")]
         shares = [through[at]["output_tokens_per_s"] / direct[at]["output_tokens_per_s"] for at in closed]
