@@ -41,7 +41,7 @@ lint: install-dev
 	$(BIN)/lint-imports
 
 test: install-dev
-	$(BIN)/groundtune models fetch qwen2.5-coder-0.5b-instruct smollm2-135m-instruct multilingual-e5-small
+	$(BIN)/groundtune models fetch qwen2.5-coder-0.5b-instruct smollm2-135m-instruct multilingual-e5-small-asked multilingual-e5-small
 	$(BIN)/pytest
 
 # Clients that are no dependency, in environments of their own: langchain-openai, litellm, npm's openai.

@@ -1,15 +1,18 @@
-"""Learns what the signs of an answer weigh (rag.signs), once, from rows alone; rag/answerability.json keeps it.
+"""Learns what the signs of an answer weigh (rag.signs) and where people's scores lie; rag/answerability.json keeps it.
 
-    python -m benchmarks.learn_answerability WORKBOOK.xlsx --first ROW --last ROW --tune WORKBOOK.xlsx [--tune ...]
+    python -m benchmarks.learn_answerability WORKBOOK.xlsx QUESTIONS.jsonl --learn 1001-2500 --place 2501-3000
 
-A row's own question is a copy of what it should find, and who learns from copies learns to know copies. So questions
-are hidden: the index holds the rows' answers alone, and a question's row has to be found by its answer, in other
-words than those of the question, as a person's own wording has to find it. Up to 300 of the rows' questions are asked,
-those that the calibration would ask: answerable are they with all rows there, unanswerable with their topic left out.
-A logistic regression with a ridge penalty weighs eight signs. The ninth, `evidence`, is made of two of them and is the
-score that was in use before; how much of it is added is chosen on the workbooks of --tune, by how well their own
-questions with all answers there are told from the same without their row and without their topic. Nothing else is
-asked: no paraphrase, no question of a person, no sheet of unanswerable ones.
+Weights are the sum of two logistic regressions with a ridge penalty, each scaled so that a median answerable question
+scores 1 more than a median unanswerable one. Both ask of the rows of `--learn`, once with all rows there and once with
+the question's topic left out:
+
+people's own questions, every second one whole, of the others the one or two clauses that say most of the row's title,
+since some people write stories and some write a line;
+the rows' own questions, of which the index holds the answers alone: a question is a copy of what it should find, and
+who learns from copies learns to know copies.
+
+Then where unanswerable questions of people lie between the rows' own, without their topic (0) and with everything
+there (1): of the rows of `--place`, which nothing was learned from, whole and shortened.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
+import random
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,23 +35,25 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import describe_machine
 from data.errors import InputError
-from data.options import parse_mapping
-from data.records import Row
+from data.held_out import questions_from_file
+from data.records import HeldOutQuestion, Row
 from data.workbook import WorkbookChoice, read_workbook
 from rag.answerability import WEIGHTS, Answerability
 from rag.calibration import questions_to_ask, usual_terms_of
 from rag.config import IndexSection
-from rag.leaving_out import LeavingOut, Topics
+from rag.leaving_out import AskedOfRows, LeavingOut, Topics
 from rag.lexical import SPREADS_PER_BM25, open_lexical, write_lexical
-from rag.refusal_report import auroc
 from rag.row_texts import row_title
 from rag.row_vectors import cosine_spread
 from rag.signs import Signs
+from rag.terms import terms
 
 ROOT = Path(__file__).parents[1]
 _RIDGE = 10.0
 _STEPS = 50
-_SHARES_OF_EVIDENCE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+_NUM_SHARES = 200
+_CLAUSES = re.compile(r"[，。？！；,.?!;\s]+")
+_SHORTEST = 6
 
 Vectors = NDArray[np.float32]
 Table = NDArray[np.float64]
@@ -55,6 +63,21 @@ Kind = Literal["query", "passage"]
 def rows_without_questions(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with nothing but their answers (and info_1 beside them, for the agreement of neighbours)."""
     return [dataclasses.replace(row, question="", info_2="") for row in rows]
+
+
+def shortened(message: str, row: Row, rng: random.Random) -> str:
+    """Return the one or two clauses of a message that say most of the row's title; all where there are no clauses."""
+    clauses = [clause for clause in _CLAUSES.split(message) if clause]
+    title = set(terms(row_title(row)))
+    best, most = message, -math.inf
+    for start in range(len(clauses) if len(clauses) > 1 else 0):
+        for some in (clauses[start : start + 1], clauses[start : start + 2]):
+            text = "，".join(some)
+            said = set(terms(text))
+            share = len(said & title) / math.sqrt(max(1, len(said))) + rng.random() / 20
+            if len(text) >= _SHORTEST and share > most:
+                best, most = text, share
+    return best
 
 
 def index_in_memory(
@@ -74,29 +97,20 @@ def row_vectors(titles: Vectors, answers: Vectors) -> Vectors:
     return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)
 
 
-def hidden_signs(rows: Sequence[Row], vectors: Mapping[str, Vectors]) -> list[Table]:
-    """Return the signs of the rows' questions to their answers: with all there, without the row, without the topic.
-
-    Each (number of questions, number of signs); `vectors` are "titles", "answers" and "own" (the questions').
-    """
-    # Signs only are read: there need be no weights yet.
-    unweighted = Answerability({})
-    index = index_in_memory(
-        rows_without_questions(rows), vectors["answers"], usual_terms_of(rows), unweighted
-    )
-    topics = Topics(rows, row_vectors(vectors["titles"], vectors["answers"]))
-    places = questions_to_ask(rows)
-    asked = [index.ask(rows[place].question, vectors["own"][place]) for place in places]
+def _tables(asked: Sequence[AskedOfRows], places: Sequence[int], topics: Topics) -> list[Table]:
+    """Return the signs of questions about the rows at `places`: with all rows there, and without the topic."""
     kinds = (
         [each.signs() for each in asked],
-        [each.signs([place]) for each, place in zip(asked, places, strict=True)],
         [each.signs(topics.of(place)) for each, place in zip(asked, places, strict=True)],
     )
     return [np.array([astuple(signs) for signs in kind if signs is not None]) for kind in kinds]
 
 
 def fit(answerable: Table, unanswerable: Table) -> tuple[Table, float]:
-    """Return weights and offset of a logistic regression with a ridge penalty; both sides weigh the same."""
+    """Return weights and offset of a logistic regression with a ridge penalty, scaled as the module says.
+
+    Both sides weigh the same in it.
+    """
     signs = np.concatenate([answerable, unanswerable])
     is_answerable = np.repeat([1.0, 0.0], [len(answerable), len(unanswerable)])
     weight = np.repeat([1 / len(answerable), 1 / len(unanswerable)], [len(answerable), len(unanswerable)])
@@ -109,19 +123,23 @@ def fit(answerable: Table, unanswerable: Table) -> tuple[Table, float]:
         chance = 1 / (1 + np.exp(-table @ found))
         slope = table.T @ (weight * (is_answerable - chance)) - ridge @ found
         curve = (table * (weight * chance * (1 - chance))[:, None]).T @ table + ridge
-        found += np.linalg.solve(curve, slope)
+        found = found + np.linalg.solve(curve, slope)
     weights = found[:-1] / scale
-    return weights, float(found[-1] - weights @ mean)
+    offset = float(found[-1] - weights @ mean)
+    gap = float(np.median(answerable @ weights) - np.median(unanswerable @ weights))
+    return weights / gap, offset / gap
 
 
 def embedded(
     model: Path, texts: Mapping[str, tuple[Kind, Sequence[str]]], kept: Path | None
 ) -> dict[str, Vectors]:
-    """Return a vector a text, by name; read from the file `kept` if it is there, else written to it."""
+    """Return the vectors of each list of texts; from `kept` where that was made of as many."""
     if kept and kept.is_file():
-        with np.load(kept) as saved:
-            vectors = {name: np.asarray(saved[name], np.float32) for name in texts}
-        if any(len(vectors[name]) != len(some) for name, (_, some) in texts.items()):
+        with np.load(kept, allow_pickle=False) as saved:
+            vectors = {name: saved[name] for name in saved.files}
+        if {name: len(vectors.get(name, ())) for name in texts} != {
+            name: len(some) for name, (_, some) in texts.items()
+        }:
             raise InputError(f"{kept}: the vectors of other texts; remove it")
         return vectors
     import torch
@@ -133,8 +151,62 @@ def embedded(
     embeddings.close()
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, **vectors)  # type: ignore[arg-type]
+        np.savez(kept, **vectors)
     return vectors
+
+
+class Part:
+    """Some rows of the workbook with what people asked of them, whole and shortened, and all vectors."""
+
+    def __init__(
+        self, rows: Sequence[Row], asked: Sequence[HeldOutQuestion], options: argparse.Namespace, name: str
+    ) -> None:
+        self.rows = rows
+        place_of = {row.row_id: place for place, row in enumerate(rows)}
+        own = [each for each in asked if each.row_id in place_of]
+        self.places = [place_of[each.row_id] for each in own]
+        rng = random.Random(0)
+        self.whole = [each.question for each in own]
+        self.short = [
+            shortened(each.question, rows[place], rng) for each, place in zip(own, self.places, strict=True)
+        ]
+        texts: dict[str, tuple[Kind, Sequence[str]]] = {
+            "titles": ("passage", [row_title(row) for row in rows]),
+            "answers": ("passage", [row.answer for row in rows]),
+            "own": ("query", [row.question for row in rows]),
+            "whole": ("query", self.whole),
+            "short": ("query", self.short),
+        }
+        self.vectors = embedded(
+            options.model, texts, options.vectors / f"{name}.npz" if options.vectors else None
+        )
+        self.both = row_vectors(self.vectors["titles"], self.vectors["answers"])
+        self.topics = Topics(rows, self.both)
+        self.usual_terms = usual_terms_of(rows)
+
+    def people(self, weights: Answerability, whole: slice, short: slice) -> list[Table]:
+        """Return the signs of people's questions."""
+        index = index_in_memory(self.rows, self.both, self.usual_terms, weights)
+        asked = [
+            index.ask(text, vector)
+            for texts, name, some in ((self.whole, "whole", whole), (self.short, "short", short))
+            for text, vector in zip(texts[some], self.vectors[name][some], strict=True)
+        ]
+        return _tables(asked, [*self.places[whole], *self.places[short]], self.topics)
+
+    def own(self, weights: Answerability, *, hidden: bool) -> list[Table]:
+        """Return the signs of the rows' own questions; `hidden`: of the rows, the index has the answers alone."""
+        rows = rows_without_questions(self.rows) if hidden else self.rows
+        vectors = self.vectors["answers"] if hidden else self.both
+        index = index_in_memory(rows, vectors, self.usual_terms, weights)
+        places = questions_to_ask(self.rows)
+        asked = [index.ask(self.rows[place].question, self.vectors["own"][place]) for place in places]
+        return _tables(asked, places, self.topics)
+
+
+def _rows(text: str) -> slice:
+    first, _, last = text.partition("-")
+    return slice(int(first) - 1, int(last))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,76 +215,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("workbook", type=Path)
-    parser.add_argument("--first", type=int, required=True, help="the first row, counted from 1")
-    parser.add_argument("--last", type=int, required=True, help="the last row")
-    parser.add_argument("--tune", type=Path, action="append", default=[], help="may be repeated")
-    parser.add_argument("--map", action="append", default=[], help="COLUMN=HEADER, for workbooks of --tune")
+    parser.add_argument("questions", type=Path)
+    parser.add_argument("--learn", required=True, help="FIRST-LAST, rows counted from 1")
+    parser.add_argument("--place", required=True, help="FIRST-LAST")
     parser.add_argument("--vectors", type=Path, help="a folder to keep the texts' vectors in")
-    parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small")
+    parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small-asked")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args(argv)
 
+    rows = read_workbook(WorkbookChoice(options.workbook, skip_empty=True)).rows
+    asked = questions_from_file(options.questions, rows)
+    learn, place = (
+        Part(rows[_rows(text)], asked, options, f"{name}-{text}")
+        for name, text in (("learn", options.learn), ("place", options.place))
+    )
+    # Signs only are read: there need be no weights yet.
+    unweighted = Answerability({})
+    people = learn.people(unweighted, slice(0, None, 2), slice(1, None, 2))
+    hidden = learn.own(unweighted, hidden=True)
+    (of_people, offset), (of_hidden, more) = fit(people[0], people[1]), fit(hidden[0], hidden[1])
+    weights = of_people + of_hidden
+    own, without = (table @ weights for table in place.own(unweighted, hidden=False))
+    unanswerable = place.people(unweighted, slice(None), slice(None))[1] @ weights
+    shares = (unanswerable - np.median(without)) / (np.median(own) - np.median(without))
+    levels = (np.arange(_NUM_SHARES) + 0.5) / _NUM_SHARES
     names = [field.name for field in fields(Signs)]
-    learned = [place for place, name in enumerate(names) if name != "evidence"]
-    first = read_workbook(WorkbookChoice(options.workbook, skip_empty=True)).rows
-    rows = list(first[options.first - 1 : options.last])
-    answerable, _, no_topic = hidden_signs(rows, _vectors(rows, options.workbook, options))
-    some, offset = fit(answerable[:, learned], no_topic[:, learned])
-    weights = np.zeros(len(names))
-    weights[learned] = some
-    others = []
-    for path in options.tune:
-        mapping = _mapping_for(path, options.map)
-        tuned = list(read_workbook(WorkbookChoice(path, mapping=mapping, skip_empty=True)).rows)
-        others.append(hidden_signs(tuned, _vectors(tuned, path, options)))
-    tried = {}
-    for share in _SHARES_OF_EVIDENCE if others else (0.0,):
-        weights[names.index("evidence")] = share
-        tried[share] = _mean_auroc(others, weights) if others else 0.0
-    weights[names.index("evidence")] = max(tried, key=lambda share: tried[share])
-    command = f"python -m benchmarks.learn_answerability {options.workbook.name}"
-    command += f" --first {options.first} --last {options.last}"
-    command += "".join(f" --tune {path.name}" for path in options.tune)
-    command += "".join(f' --map "{pair}"' for pair in options.map)
     result: dict[str, Any] = {
-        "what": "what the signs of an answer weigh (rag.signs, rag.answerability)",
-        "command": command,
+        "what": "what the signs of an answer weigh, and where people's unanswerable questions lie (rag.answerability)",
+        "command": f"python -m benchmarks.learn_answerability {options.workbook.name} {options.questions.name} "
+        f"--learn {options.learn} --place {options.place}",
         **describe_machine(("torch", "numpy")),
-        "num_rows": len(rows),
-        "num_questions": len(answerable),
-        "auroc_by_weight_of_evidence": {str(share): round(found, 4) for share, found in tried.items()},
-        "weights": {name: round(float(weight), 4) for name, weight in zip(names, weights, strict=True)},
-        "offset": round(offset, 4),
+        "embedding": options.model.name,
+        "num_questions": {"people": len(people[0]), "own": len(hidden[0]), "place": len(unanswerable)},
+        "weights": {name: round(float(weight), 5) for name, weight in zip(names, weights, strict=True)},
+        "offset": round(offset + more, 5),
+        "unanswerable": [round(float(share), 4) for share in np.quantile(shares, levels)],
     }
     options.out.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, ensure_ascii=False, indent=2))
+    print(json.dumps(result, ensure_ascii=False))
     return 0
-
-
-def _mapping_for(path: Path, pairs: Sequence[str]) -> dict[str, str]:
-    """Return the mapping where the workbook has other columns than GroundTune's own."""
-    try:
-        read_workbook(WorkbookChoice(path, skip_empty=True))
-    except InputError:
-        return dict(parse_mapping(list(pairs)))
-    return {}
-
-
-def _vectors(rows: Sequence[Row], path: Path, options: argparse.Namespace) -> dict[str, Vectors]:
-    texts: dict[str, tuple[Kind, Sequence[str]]] = {
-        "titles": ("passage", [row_title(row) for row in rows]),
-        "answers": ("passage", [row.answer for row in rows]),
-        "own": ("query", [row.question for row in rows]),
-    }
-    return embedded(options.model, texts, options.vectors / f"{path.stem}.npz" if options.vectors else None)
-
-
-def _mean_auroc(tables: Sequence[Sequence[Table]], weights: Table) -> float:
-    """Return the mean AUROC of answerable questions against the two kinds of unanswerable ones."""
-    found = []
-    for answerable, *kinds in tables:
-        found += [auroc((answerable @ weights).tolist(), (kind @ weights).tolist()) for kind in kinds]
-    return float(np.mean(found))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """How well an index knows what it cannot answer, on workbooks and questions that nothing was learned from.
 
-    python -m benchmarks.refusal NAME=WORKBOOK.xlsx[,QUESTIONS.jsonl] ... [--last ROW] [--every N] [--rate 0.04]
+    python -m benchmarks.refusal NAME=WORKBOOK.xlsx[,QUESTIONS.jsonl] ... [--last ROW] [--every N] [--rate 0.1]
 
 Answerable are held-out questions (a file's, or the workbook's sheet of paraphrases) with all rows there; unanswerable
 are the same with every row of their topic left out and with their own row left out (a neighbour often answers all
 the same), and the questions of the workbook's sheet `unanswerable`. A workbook without held-out questions is asked
 its own, of which only those that the calibration did not ask: they say how often the chosen rate is exceeded, and
-nothing of what is refused. `before` is the score in use before, rag.evidence, at the rate recommended for it, 0.1, on
-the same questions. Intervals are 95%, by bootstrap over questions.
+nothing of what is refused. Intervals are 95%, by bootstrap over questions.
 Writes benchmarks/results/refusal.json.
 """
 
@@ -28,14 +27,13 @@ from benchmarks.machine import describe_machine
 from data.held_out import questions_from_file
 from data.options import parse_mapping
 from data.workbook import WorkbookChoice, read_workbook
-from rag.calibration import Calibration, calibrate, questions_to_ask, usual_terms_of
+from rag.calibration import calibrate, questions_to_ask, usual_terms_of
 from rag.leaving_out import Topics
 from rag.refusal_report import auroc
 from rag.row_texts import row_title
 from rag.row_vectors import cosine_spread
 
 RESULT = ROOT / "benchmarks" / "results" / "refusal.json"
-_RATE_BEFORE = 0.1
 _RESAMPLES = 1000
 
 Scores = NDArray[np.float64]
@@ -93,29 +91,23 @@ def measure(name: str, workbook: Path, questions: Path | None, options: argparse
     calibration = calibrate(
         rows, both, index.lexical, cosine_spread(both), calibrated, vectors["own"][calibrated]
     )
-    threshold = calibration.answer_threshold(options.rate)
+    threshold = calibration.answer_threshold(index.weights.share(options.rate))
     assert threshold is not None, "a workbook of some topics"
     topics = Topics(rows, both)
-    before = _threshold_before(
-        [
-            index.ask(rows[place].question, vectors["own"][place]).evidence(topics.of(place))
-            for place in calibrated
-        ]
-    )
     if asked:
         places = [place_of[each.row_id] for each in asked]
         looked = [index.ask(each.question, v) for each, v in zip(asked, vectors["others"], strict=True)]
     else:
         places = sorted(set(range(len(rows))) - set(calibrated))
         looked = [index.ask(rows[place].question, vectors["own"][place]) for place in places]
-    kinds: dict[str, list[tuple[float, float]]] = {"answerable": [], "topic left out": [], "row left out": []}
+    kinds: dict[str, list[float]] = {"answerable": [], "topic left out": [], "row left out": []}
     for question, place in zip(looked, places, strict=True):
         left_out: tuple[Sequence[int] | NDArray[np.intp], ...] = ([], topics.of(place), [place])
         for kind, without in zip(kinds, left_out, strict=True):
-            kinds[kind].append((question.answerability(without), question.evidence(without)))
+            kinds[kind].append(question.answerability(without))
     if sheet:
         others = [index.ask(each.question, v) for each, v in zip(sheet, vectors["unanswerable"], strict=True)]
-        kinds["sheet unanswerable"] = [(each.answerability(), each.evidence()) for each in others]
+        kinds["sheet unanswerable"] = [each.answerability() for each in others]
     found = {kind: np.array(scores) for kind, scores in kinds.items()}
     return {
         "workbook": workbook.name,
@@ -123,17 +115,8 @@ def measure(name: str, workbook: Path, questions: Path | None, options: argparse
         "num_rows": len(rows),
         "num_questions": len(looked),
         "rate": options.rate,
-        **_figures({kind: scores[:, 0] for kind, scores in found.items()}, threshold, of_others=bool(asked)),
-        "before": _figures(
-            {kind: scores[:, 1] for kind, scores in found.items()}, before, of_others=bool(asked)
-        ),
+        **_figures(found, threshold, of_others=bool(asked)),
     }
-
-
-def _threshold_before(topic_left_out: Sequence[float]) -> float:
-    threshold = Calibration(1.0, (), (), tuple(sorted(topic_left_out))).answer_threshold(_RATE_BEFORE)
-    assert threshold is not None, "a workbook of some topics"
-    return threshold
 
 
 def _figures(found: Mapping[str, Scores], threshold: float, *, of_others: bool) -> dict[str, Any]:
@@ -169,10 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("cases", nargs="+", help="NAME=WORKBOOK[,QUESTIONS]")
     parser.add_argument("--last", type=int, help="only the first so many rows")
     parser.add_argument("--every", type=int, default=1, help="ask one in so many of the questions")
-    parser.add_argument("--rate", type=float, default=0.04, help="retrieve.wrong_answer_rate")
+    parser.add_argument("--rate", type=float, default=0.1, help="retrieve.wrong_answer_rate")
     parser.add_argument("--map", action="append", default=[], help="COLUMN=HEADER")
     parser.add_argument("--vectors", type=Path, help="a folder to keep the texts' vectors in")
-    parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small")
+    parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small-asked")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args(argv)
     found = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {"cases": {}}
@@ -183,12 +166,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = ",".join(Path(part).name for part in files.split(","))
         more = f" --last {options.last}" if options.last else ""
         more += f" --every {options.every}" if options.every > 1 else ""
+        more += f" --rate {options.rate:g}" if options.rate != 0.1 else ""
         more += "".join(f" --map {json.dumps(pair)}" for pair in options.map)
         measured["command"] = f"python -m benchmarks.refusal {name}={names}{more}"
         found["cases"][name] = measured
         print(json.dumps({name: measured}, ensure_ascii=False, indent=2))
     result = {
         "what": "refusal: questions answered and refused at the calibrated threshold",
+        "embedding": options.model.name,
         **describe_machine(("torch", "numpy")),
         "cases": found["cases"],
     }

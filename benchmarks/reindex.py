@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small")
+    parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small-asked")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--edits", type=int, default=5)
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be repeated")

@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cases", nargs="+", help="NAME=WORKBOOK[,QUESTIONS]")
-    parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small")
+    parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small-asked")
     parser.add_argument("--rows", type=int, help="only the first N rows")
     parser.add_argument("--questions", type=int, help="only the first N questions")
     parser.add_argument("--folder", type=Path, default=ROOT / "var" / "bench" / "retrieval-quality")

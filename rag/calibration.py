@@ -1,18 +1,21 @@
 """What a score means in this knowledge base, learned from nothing but its rows.
 
-Rows are asked their own questions. With every row of the same topic left out, no row answers, and the scores say
-how near an unanswerable question comes by chance: a threshold above nine tenths of them lets one in ten pass. With
-only the row itself left out, they say how near a neighbour comes that does not answer: whoever exceeds all but one
-in a hundred of them has found his row.
+Rows are asked their own questions: with everything there, where a row answers word for word; with every row of the
+same topic left out, where none does; and with only the row itself left out, which says how near a neighbour comes that
+does not answer: whoever exceeds all but one in a hundred of those has found his row.
 
-The guarantee is that of split conformal prediction (Vovk et al. 2005): a new question like those asked exceeds the
-threshold with at most the chosen probability, on average over knowledge bases. Held-out questions are not used.
+The first two are the ends of a scale on which people's questions lie between, since they word things their own way.
+Where a threshold lies on it for a chosen rate of wrong answers was learned on another workbook (rag.answerability). The
+threshold for giving a row word for word needs no such thing; its guarantee is that of split conformal prediction (Vovk
+et al. 2005): a new question like those asked exceeds it with at most the chosen probability, on average over knowledge
+bases. Held-out questions are not used.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +34,9 @@ from rag.terms import terms
 _MOST_ASKED = 300
 _MOST_FOR_LENGTH = 5000
 # Names what the scores are: a threshold on other ones would refuse nearly everything, or nothing.
-_SCORES = "evidence and answerability, 2"
+_SCORES = "evidence and answerability, 3"
+# With fewer questions the medians are not worth a refusal.
+_LEAST_ASKED = 24
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,9 @@ class Calibration:
 
     Attributes:
         usual_terms: Different terms of the median question.
-        own: Their evidence (rag.evidence) with all rows there.
+        own: Their answerability (rag.answerability) with all rows there.
         row_left_out: Their evidence without the question's own row.
-        topic_left_out: Their answerability (rag.answerability) without every row of their topic.
+        topic_left_out: Their answerability without every row of their topic.
     """
 
     usual_terms: float
@@ -50,9 +55,15 @@ class Calibration:
     row_left_out: tuple[float, ...]
     topic_left_out: tuple[float, ...]
 
-    def answer_threshold(self, wrong_answer_rate: float) -> float | None:
-        """Return the score that an unanswerable question exceeds at most so often; None: too few questions to say."""
-        return _threshold(self.topic_left_out, wrong_answer_rate)
+    def answer_threshold(self, share: float) -> float | None:
+        """Return the score `share` of the way from a median question without its topic to one with everything there.
+
+        None: too few questions to say.
+        """
+        if min(len(self.own), len(self.topic_left_out)) < _LEAST_ASKED:
+            return None
+        without, there = statistics.median(self.topic_left_out), statistics.median(self.own)
+        return without + share * (there - without) if there > without else None
 
     def verbatim_threshold(self, wrong_row_rate: float) -> float | None:
         """Return the score that a wrong row exceeds at most so often; None: too few questions to say."""
@@ -112,7 +123,7 @@ def calibrate(
     own, row_left_out, topic_left_out = [], [], []
     for place, vector in zip(asked, asked_vectors, strict=True):
         question = leaving_out.ask(rows[place].question, vector)
-        own.append(question.evidence())
+        own.append(question.answerability())
         row_left_out.append(question.evidence([place]))
         topic_left_out.append(question.answerability(topics.of(place)))
     return Calibration(usual_terms, _ascending(own), _ascending(row_left_out), _ascending(topic_left_out))

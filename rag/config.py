@@ -72,11 +72,11 @@ class RetrieveSection(Section):
     refuse_below: Annotated[float, Field(ge=0, le=1)] | None = None
     """Refuse to answer when the best row's fused score is lower; None refuses only where nothing is found. The score
     means something else in every knowledge base: `wrong_answer_rate` is the better choice."""
-    wrong_answer_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Of the rows' own questions with their topic left out, so many would be answered; the threshold for it is
-    calibrated on the workbook (docs/refusal.md). 0.04 is the value to begin with: of people's questions 7 to 10 in 100.
-    None refuses only where nothing is found, as is done with fewer than 24 rows. The lower, the more questions are
-    refused that a row does answer: `groundtune rag calibrate` shows how many."""
+    wrong_answer_rate: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
+    """Of people's questions that no row answers, about so many are answered all the same; the threshold for it is
+    calibrated on the workbook (docs/refusal.md). The lower, the more questions are refused that a row does answer:
+    `groundtune rag calibrate` shows how many. None refuses only where nothing is found, as is done with fewer than 24
+    rows."""
     verbatim: bool = False
     """Give the approved cell unchanged, without asking the model, where a row clearly holds the very question."""
     verbatim_error_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01

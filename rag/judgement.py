@@ -63,7 +63,9 @@ class Judge:
         self._gain = gain
         self._may_quote = wrong_row_rate is not None
         self.answer_from = (
-            None if wrong_answer_rate is None else calibration.answer_threshold(wrong_answer_rate)
+            None
+            if wrong_answer_rate is None
+            else calibration.answer_threshold(answerability.share(wrong_answer_rate))
         )
         self.verbatim_from = (
             None if wrong_row_rate is None else calibration.verbatim_threshold(wrong_row_rate)

@@ -20,7 +20,7 @@ from rag.knowledge import KnowledgeIndex
 from rag.leaving_out import AskedOfRows, LeavingOut, Topics
 from rag.lexical import open_lexical
 
-RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+RATES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 _COLOURS = ("tab:red", "tab:blue", "tab:gray")
 
 
@@ -94,7 +94,10 @@ def measure_refusal(
         num_answerable=len(own),
         num_unanswerable={name: len(scores) for name, scores in kinds.items()},
         auroc={name: auroc(own, scores) for name, scores in kinds.items()},
-        at_rates=[_at_rate(rate, calibration.answer_threshold(rate), own, kinds) for rate in rates],
+        at_rates=[
+            _at_rate(rate, calibration.answer_threshold(leaving_out.weights.share(rate)), own, kinds)
+            for rate in rates
+        ],
         coverage_at_risk={
             name: {str(rate): _coverage(own, scores, rate) for rate in rates}
             for name, scores in kinds.items()

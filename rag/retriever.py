@@ -1,6 +1,6 @@
 """The knowledge base as a LangChain retriever: the public way into people's own chains.
 
-index = open_index(Path("var/index/quickstart"), Path("var/models/multilingual-e5-small"))
+index = open_index(Path("var/index/quickstart"), Path("var/models/multilingual-e5-small-asked"))
 chain = {"context": KnowledgeRetriever(index=index), "question": RunnablePassthrough()} | prompt | model
 """
 

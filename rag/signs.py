@@ -43,6 +43,8 @@ class Signs:
         agreement: The share of the next four rows that have its info_1; a half where it is blank.
         cohesion: Its mean cosine with those four, on the scale of `cosine`: chance finds are scattered.
         evidence: The score of rag.evidence, on the scale of `cosine`.
+        wording_lead: What the first row of the BM25 ranking has more than its fifth, in the same unit as `wording`.
+        cosine_lead: What the first row of the dense ranking has more than its fifth, in the same unit as `cosine`.
     """
 
     cosine: float
@@ -54,6 +56,8 @@ class Signs:
     agreement: float
     cohesion: float
     evidence: float
+    wording_lead: float
+    cosine_lead: float
 
 
 class Background:
@@ -120,6 +124,8 @@ class Background:
             agreement=_agreement([rows[each.row_id] for each in fused[: _NEAR + 1]]),
             cohesion=self._cohesion([each.row_id for each in fused[: _NEAR + 1]]),
             evidence=(fused[0].score - self._centre) / self._spread,
+            wording_lead=gain * _lead(lexical) / self._spread,
+            cosine_lead=_lead(dense) / self._spread,
         )
 
     def _cohesion(self, row_ids: Sequence[str]) -> float:
@@ -133,6 +139,11 @@ class Background:
         rarities = {term: self._lexical.rarity(term) for term in dict.fromkeys(terms(question))}
         total = sum(rarities.values())
         return sum(rarity for term, rarity in rarities.items() if term in held) / total if total else 0.0
+
+
+def _lead(ranked: Sequence[Ranked]) -> float:
+    """Return what the first of a ranking has more than its fifth, or than the last of a shorter one."""
+    return ranked[0].score - ranked[min(_NEAR, len(ranked) - 1)].score if ranked else 0.0
 
 
 def _agreement(rows: Sequence[Row]) -> float:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kb", type=Path, default=Path("kb"), help="folder with neike.xlsx")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--var", type=Path, help="workspace with models/; default: $GROUNDTUNE_VAR or var/")
-    parser.add_argument("--embedding", default="multilingual-e5-small")
+    parser.add_argument("--embedding", default="multilingual-e5-small-asked")
     parser.add_argument("--rows", type=int, default=12_000)
     parser.add_argument("--batches", default="32,128,512")
     parser.add_argument("--device", default=None)

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="meaning", help="the run's name")
     parser.add_argument("--engine", choices=("lmdeploy", "transformers"), default="lmdeploy")
     parser.add_argument("--base", default="qwen2.5-coder-0.5b-instruct")
-    parser.add_argument("--embedding", default="multilingual-e5-small")
+    parser.add_argument("--embedding", default="multilingual-e5-small-asked")
     parser.add_argument("--cache-share", type=float, default=0.2)
     parser.add_argument("--questions", type=int, default=24)
     parser.add_argument("--prompts", type=int, default=20, help="of the parity gate")

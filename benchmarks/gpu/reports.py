@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(report.name for report in REPORTS))
     parser.add_argument("--engine", choices=("lmdeploy", "transformers"), default="lmdeploy")
     parser.add_argument("--base", default="qwen2.5-coder-0.5b-instruct")
-    parser.add_argument("--embedding", default="multilingual-e5-small")
+    parser.add_argument("--embedding", default="multilingual-e5-small-asked")
     parser.add_argument("--cache-share", type=float, default=0.15)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--limit", type=int, default=_NUM_QUESTIONS, help="answerable questions a report")

@@ -67,8 +67,8 @@ take) take ;;
 models) # parts to sources, sources to model folders; the digests are those of the folders they were made from
   limited unpack 90 $python -m benchmarks.gpu.parts unpack "$here/parts" "$here/unpacked"
   mkdir -p "$here/var/models/.downloads" && mv "$here"/unpacked/sources/* "$here/var/models/.downloads/"
-  limited fetch 200 $python -m serving.cli models fetch $model multilingual-e5-small
-  (cd "$here/var/models" && sha256sum $model/model.safetensors multilingual-e5-small/model.safetensors)
+  limited fetch 200 $python -m serving.cli models fetch $model multilingual-e5-small-asked
+  (cd "$here/var/models" && sha256sum $model/model.safetensors multilingual-e5-small-asked/model.safetensors)
   ;;
 meaning) # which model is right, and whether what is served is what was trained: not speed, so side by side
   # PARTS says what: meaning (the sample run served and verified), internlm, reports.

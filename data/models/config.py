@@ -10,5 +10,5 @@ class ModelsConfig(Section):
 
     base: str = "qwen2.5-coder-0.5b-instruct"
     """What is tuned, and served beside the tuned model."""
-    embedding: str = "multilingual-e5-small"
+    embedding: str = "multilingual-e5-small-asked"
     """What turns rows and questions into vectors."""

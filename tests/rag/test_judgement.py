@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,15 +14,17 @@ from rag.signs import Background, Signs
 from rag.stages import Hit, Query, Ranked
 from tests.rag.rows import COLD, ROWS, SALT, row
 
-# A new unanswerable question exceeds 0.90 once in ten times, a wrong row 0.95 as often.
+# An unanswerable question exceeds 0.90 once in ten times, half the way from 0.85 to 0.95; a wrong row 0.95 as often.
 _CALIBRATION = Calibration(
     8.0,
-    (),
+    (0.95,) * 24,
     (*(0.95 - 0.01 * step for step in range(17, 0, -1)), 0.95, 0.96),
-    (*(0.90 - 0.01 * step for step in range(17, 0, -1)), 0.90, 0.91),
+    (0.85,) * 24,
 )
 _COSINE_ALONE = Answerability(
-    {name: float(name == "cosine") for name in Signs.__dataclass_fields__}, offset=0.0
+    {name: float(name == "cosine") for name in Signs.__dataclass_fields__},
+    offset=0.0,
+    unanswerable=(*(0.01 * step for step in range(9)), 0.5),
 )
 
 
@@ -34,7 +37,7 @@ class PlainBackground(Background):
         self, question: str, vector: object, dense: object, lexical: object, rows: Mapping[str, Row]
     ) -> Signs | None:
         assert isinstance(dense, list)
-        return Signs(dense[0].score, 0, 0, 0, 0, 0, 0, 0, 0) if dense else None
+        return Signs(dense[0].score, *[0] * 10) if dense else None
 
 
 def judge(
@@ -52,9 +55,9 @@ def judge(
     return judged.is_doubtful, judged.is_verbatim
 
 
-def a_judge(**rates: float) -> Judge:
+def a_judge(calibration: Calibration = _CALIBRATION, **rates: float) -> Judge:
     rows = {each.row_id: each for each in ROWS}
-    return Judge(_CALIBRATION, PlainBackground(), _COSINE_ALONE, rows, 0.001, **rates)
+    return Judge(calibration, PlainBackground(), _COSINE_ALONE, rows, 0.001, **rates)
 
 
 _SALT, _COLD = Hit(SALT, 0.9, {}), Hit(COLD, 0.8, {})
@@ -98,6 +101,9 @@ def test_nothing_found_is_doubtful_where_refusal_is_chosen() -> None:
 
 @pytest.mark.parametrize("rate", [0.0001, 0.001])
 def test_too_few_rows_refuse_nothing_and_only_equal_questions_are_verbatim(rate: float) -> None:
-    assert judge("盐怎么吃", 0.1, _SALT, wrong_answer_rate=rate) == (False, False)
+    few = dataclasses.replace(_CALIBRATION, own=(0.95,) * 23)
+    judged = a_judge(few, wrong_answer_rate=rate)
+    assert judged.answer_from is None
+    assert judge("盐怎么吃", 0.1, _SALT, wrong_answer_rate=rate) == (True, False)
     assert judge("盐怎么吃", 1.0, _SALT, wrong_row_rate=rate) == (False, False)
     assert judge(SALT.question, 0.1, _SALT, wrong_row_rate=rate) == (False, True)

@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 
 @pytest.mark.integration
 def test_paraphrases_of_the_sample_find_their_rows(fetched_models: Path, tmp_path: Path) -> None:
-    embedding = fetched_models / "multilingual-e5-small"
+    embedding = fetched_models / "multilingual-e5-small-asked"
     knowledge = read_workbook(WorkbookChoice(REPOSITORY / "data" / "知识库内容.xlsx"))
     write_records(tmp_path / "dataset" / "rows.jsonl", knowledge.rows)
     build_index(tmp_path / "dataset", embedding, tmp_path / "index", IndexSection())
@@ -47,7 +47,7 @@ def test_paraphrases_of_the_sample_find_their_rows(fetched_models: Path, tmp_pat
 
 @pytest.mark.integration
 def test_the_sample_is_refused_quoted_filtered_and_followed_up(fetched_models: Path, tmp_path: Path) -> None:
-    embedding = fetched_models / "multilingual-e5-small"
+    embedding = fetched_models / "multilingual-e5-small-asked"
     knowledge = read_workbook(WorkbookChoice(REPOSITORY / "data" / "知识库内容.xlsx"))
     write_records(tmp_path / "dataset" / "rows.jsonl", knowledge.rows)
     build_index(tmp_path / "dataset", embedding, tmp_path / "index", IndexSection())

@@ -38,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, fetched_models: Path) -> Path
     (root / "models").symlink_to(fetched_models)
     dataset = root / "runs" / "r" / "dataset"
     write_records(dataset / "rows.jsonl", ROWS)
-    build_index(dataset, fetched_models / "multilingual-e5-small", root / "index" / "r", IndexSection())
+    build_index(dataset, fetched_models / "multilingual-e5-small-asked", root / "index" / "r", IndexSection())
     return root
 
 
@@ -59,7 +59,7 @@ def client(served: Served) -> Iterator[OpenAI]:
 @pytest.mark.integration
 def test_all_four_models_answer_and_repeat_themselves(client: OpenAI) -> None:
     ids = [model.id for model in client.models.list()]
-    assert ids == ["base", "base-rag", "tuned", "tuned-rag", "multilingual-e5-small"]
+    assert ids == ["base", "base-rag", "tuned", "tuned-rag", "multilingual-e5-small-asked"]
     for model in ids[:4]:
         answers = {
             client.chat.completions.create(model=model, messages=QUESTION, max_tokens=12)
@@ -98,7 +98,7 @@ def test_grounded_answer_carries_its_rows(client: OpenAI, served: Served) -> Non
 def test_search_and_embeddings(client: OpenAI) -> None:
     page = client.vector_stores.search("r", query="血压高能不能吃咸的", max_num_results=1)
     assert page.data[0].file_id == ROWS[0].row_id
-    vectors = client.embeddings.create(model="multilingual-e5-small", input=["盐", "水"]).data
+    vectors = client.embeddings.create(model="multilingual-e5-small-asked", input=["盐", "水"]).data
     assert len(vectors[0].embedding) == 384
 
 

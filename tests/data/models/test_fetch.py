@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 import subprocess
@@ -7,7 +8,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from data.errors import InputError
 from data.manifest import read_manifest
@@ -73,6 +77,32 @@ def test_makes_checked_folders_with_manifests_and_leaves_no_downloads(
         assert manifest.kind == catalogue[model.reference].kind
         assert manifest.facts["license"] == "MIT"
     assert sorted(path.name for path in workspace.models.iterdir()) == [".lock", "chat", "embed"]
+
+
+def test_two_models_are_made_of_one_file(workspace: Workspace, catalogue: Catalogue) -> None:
+    both = {**catalogue, "twin": dataclasses.replace(catalogue["embed"], name="twin")}
+    fetched = fetch_models(workspace, ["embed", "twin"], catalogue=both)
+    assert [model.fresh for model in fetched] == [True, True]
+    weights = [(model.folder / "model.safetensors").read_bytes() for model in fetched]
+    assert weights[0] == weights[1]
+    assert sorted(path.name for path in workspace.models.iterdir()) == [".lock", "embed", "twin"]
+
+
+def test_a_folder_of_another_patch_is_made_again(
+    workspace: Workspace, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bias = "encoder.layer.0.output.dense.bias"
+    monkeypatch.setattr("data.models.fetch.PATCHES", tmp_path)
+    changed = {"embed": dataclasses.replace(catalogue["embed"], patch="p.safetensors")}
+    seen = []
+    for value in (0.5, 0.25):
+        save_file({f"{bias}.added": np.full(tiny_e5.HIDDEN, value, np.float16)}, tmp_path / "p.safetensors")
+        (model,) = fetch_models(workspace, ["embed"], catalogue=changed)
+        assert model.fresh
+        assert not fetch_models(workspace, ["embed"], catalogue=changed)[0].fresh
+        with safe_open(model.folder / "model.safetensors", "pt") as file:
+            seen.append(file.get_tensor(bias).float().numpy())
+    np.testing.assert_allclose(seen[0] - seen[1], 0.25, atol=0.02)
 
 
 def test_what_is_current_is_left_alone(

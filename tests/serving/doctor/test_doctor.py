@@ -34,7 +34,7 @@ def findings(*arguments: str) -> tuple[dict[str, dict[str, Any]], int]:
 def run(workspace_root: Path) -> Path:
     """A workspace with both models and an indexed dataset of the run `r`."""
     texts = "".join(row.title + row.answer for row in ROWS)
-    embedding = write_tiny_embedding(workspace_root / "models" / "multilingual-e5-small", texts)
+    embedding = write_tiny_embedding(workspace_root / "models" / "multilingual-e5-small-asked", texts)
     base = workspace_root / "models" / "qwen2.5-coder-0.5b-instruct"
     base.mkdir()
     (base / "config.json").write_text('{"model_type": "qwen2"}')
@@ -61,7 +61,7 @@ def test_a_run_without_faults(run: Path) -> None:
 def test_nothing_made_yet_names_the_first_command(workspace_root: Path) -> None:
     found, status = findings()
     assert status == 1
-    assert "groundtune models fetch multilingual-e5-small" in found["embedding model"]["fix"]
+    assert "groundtune models fetch multilingual-e5-small-asked" in found["embedding model"]["fix"]
     assert found["index"]["state"] == "note"
 
 
@@ -85,7 +85,7 @@ def test_an_index_of_other_rows_or_another_model(run: Path, workspace_root: Path
     found, status = findings()
     assert (status, found["index"]["state"]) == (0, "note")
     assert "other rows" in found["index"]["detail"]
-    embedding = write_tiny_embedding(workspace_root / "models" / "multilingual-e5-small", "盐", seed=9)
+    embedding = write_tiny_embedding(workspace_root / "models" / "multilingual-e5-small-asked", "盐", seed=9)
     write_manifest(embedding, "model", {}, {})
     found, status = findings()
     assert (status, found["index"]["state"]) == (1, "fault")
