@@ -91,13 +91,14 @@ def search(
     """Show the rows that are found for a question, and each stage's rank of them."""
     run = open_workspace().run(name)
     opened = _open(run, settle_config(run, config, settings or ()))
-    from rag.conversation import search_text
     from rag.filters import RowFilter
-    from rag.subjects import subjects_of
+    from rag.follow_up import search_in_turn
+    from rag.subjects import Subjects, subjects_of
 
     try:
-        searched = search_text([*(after or ()), question], subjects_of(opened.rows)) if after else question
-        found = opened.search(searched, top_k, RowFilter(tuple(info_1 or ()), tuple(info_2 or ())))
+        only = RowFilter(tuple(info_1 or ()), tuple(info_2 or ()))
+        subjects = subjects_of(opened.rows) if after else Subjects()
+        searched, found = search_in_turn(opened, [*(after or ()), question], subjects, top_k, only)
     finally:
         opened.close()
     if as_json:

@@ -8,25 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from data.records import Row
 from rag.answers import related
-from rag.conversation import search_text
 from rag.filters import RowFilter
+from rag.follow_up import Searcher, search_in_turn
 from rag.prompts import wording_for
 from rag.selection import Selection
-from rag.stages import Search
 from rag.subjects import Subjects, strangers
-
-
-class Searcher(Protocol):
-    """What a grounder needs of a KnowledgeIndex."""
-
-    @property
-    def version(self) -> str: ...
-
-    def search(self, question: str, top_k: int, only: RowFilter | None = None) -> Search: ...
 
 
 @dataclass(frozen=True)
@@ -106,8 +96,9 @@ class Grounder:
         if not asked or not asked[-1].strip():
             raise ValueError("no user message with text to ground an answer in")
         question = asked[-1]
-        searched = search_text(asked, self._subjects)
-        found = self._index.search(searched, self._selection.num_searched, only)
+        searched, found = search_in_turn(
+            self._index, asked, self._subjects, self._selection.num_searched, only
+        )
         chosen = self._selection.choose(found.hits, wording_for(searched).row_text)
         pairs = sorted(zip(chosen.hits, chosen.shown, strict=True), key=lambda pair: pair[0].row.row_id)
         hits = [hit for hit, _ in pairs]
@@ -124,13 +115,17 @@ class Grounder:
             timings_ms=found.timings_ms,
             kb_version=self._index.version,
             searched=searched,
-            refusal=wording_for(question).refusal if refused else None,
+            refusal=self._refusal(question, searched, rows, nearest) if refused else None,
             quotable=self._quotable(searched, rows, nearest),
             strangers=strangers(searched, rows, nearest[0], self._subjects) if nearest else frozenset(),
             rival=nearest[1] if len(nearest) > 1 else None,
             verbatim=nearest[0] if found.is_verbatim and nearest else None,
             nearest=found.hits[0].row.row_id if found.hits else "",
         )
+
+    def _refusal(self, question: str, searched: str, rows: Sequence[Row], nearest: Sequence[int]) -> str:
+        leads = bool(nearest) and related(searched, rows, nearest[0])
+        return wording_for(question).refused(rows[nearest[0]] if leads else None)
 
     def _quotable(self, asked: str, rows: Sequence[Row], nearest: Sequence[int]) -> int | None:
         if self._quote_unsupported and nearest and related(asked, rows, nearest[0]):

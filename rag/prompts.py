@@ -23,7 +23,8 @@ class Wording:
     """One language's rules, layout of a row, and refusal.
 
     `row_layout` has the fields marker, topic, question and answer. `pointer`, which takes the place of the user's
-    last message, has asked (that message) and question (that of the best row); `see_also` has question and marker.
+    last message, has asked (that message) and question (that of the best row); `see_also` has question and marker,
+    `nearest`, which may follow a refusal, question.
     """
 
     rules: str
@@ -31,6 +32,7 @@ class Wording:
     pointer: str
     see_also: str
     refusal: str
+    nearest: str
 
     def rows_text(self, rows: Sequence[Row]) -> str:
         """Return the rows as the model sees them; `[n]` is the n-th."""
@@ -53,6 +55,11 @@ class Wording:
         """Return the line that leads to a row which may as well be the one that was asked for."""
         return self.see_also.format(question=row.question.strip(), marker=f"[{marker}]")
 
+    def refused(self, nearest: Row | None) -> str:
+        """Return the refusal; who was refused for his wording learns from the nearest row's which one is known."""
+        lead = "" if nearest is None else self.nearest.format(question=nearest.question.strip())
+        return f"{self.refusal}{lead}"
+
 
 CHINESE = Wording(
     rules="请根据下面的资料回答用户的问题。回答要用资料里“答”的原话，写成完整的句子，不要只说“是”或“不是”，"
@@ -61,6 +68,7 @@ CHINESE = Wording(
     pointer="{asked}\n\n知识库里最接近的问题是“{question}”，请照抄它的答案。",
     see_also="另请参阅：{question}{marker}",
     refusal="知识库中没有能回答这个问题的内容。请换一种说法再问，或咨询相关的专业人员。",
+    nearest="最接近的条目是“{question}”，如果想问的就是它，请照原样再问一次。",
 )
 ENGLISH = Wording(
     rules="Answer the user's question from the entries below. Use the words of the entry's answer in full "
@@ -69,6 +77,7 @@ ENGLISH = Wording(
     pointer='{asked}\n\nThe closest question among the entries is "{question}". Copy its answer.',
     see_also="See also: {question} {marker}",
     refusal="The knowledge base holds nothing that answers this question. Please rephrase it, or ask an expert.",
+    nearest=' The nearest entry is "{question}": if that is what you mean, ask it in these words.',
 )
 
 

@@ -181,9 +181,13 @@ def test_an_opened_index_grounds(knowledge: KnowledgeIndex) -> None:
 
 
 def test_a_doubtful_find_is_refused_and_a_verbatim_one_named() -> None:
-    doubtful = Grounder(FixedIndex((SALT,), is_doubtful=True)).ground([user("盐")])
+    doubtful = Grounder(FixedIndex((SALT,), is_doubtful=True)).ground([user("每天吃盐多少")])
     assert doubtful.refusal is not None
+    assert f"最接近的条目是“{SALT.question}”" in doubtful.refusal
     assert doubtful.rows == (SALT,)
+    of_else = Grounder(FixedIndex((SALT,), is_doubtful=True)).ground([user("你好")])
+    assert of_else.refusal is not None
+    assert SALT.question not in of_else.refusal
     for found in ((SALT, COLD), (COLD, SALT)):
         grounding = Grounder(FixedIndex(found, is_verbatim=True)).ground([user("盐吃多少")])
         assert grounding.verbatim is not None
