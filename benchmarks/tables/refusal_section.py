@@ -1,4 +1,4 @@
-"""What benchmarks.refusal measured: what is answered and what is refused, now and with the score before."""
+"""What benchmarks.refusal measured: what is answered and what is refused."""
 
 from __future__ import annotations
 
@@ -32,22 +32,16 @@ def _body(result: Result) -> str:
                     name,
                     case["num_questions"],
                     kind,
-                    *(
-                        f"{_of(case, figure, at)} ({_of(case['before'], figure, at)})"
-                        for figure, at in (
-                            ("auroc", kind),
-                            ("unanswerable_answered", kind),
-                            ("answerable_refused", ""),
-                        )
-                    ),
+                    _of(case, "auroc", kind),
+                    _of(case, "unanswerable_answered", kind),
+                    _of(case, "answerable_refused", ""),
                 )
             )
     head = ("rows", "questions", "unanswerable", "AUROC", "unanswerable answered", "answerable refused")
     commands = "\n\n".join(f"`{case['command']}`" for case in result["cases"].values())
     return (
-        f"{table(head, rows)}\n\nIn brackets the score before, rag.evidence alone at the rate 0.1. Without held-out "
-        f"questions the rows' own are asked, which say nothing of what is refused. [refusal.md](refusal.md) says what "
-        f"it means.\n\n{commands}"
+        f"{table(head, rows)}\n\n{result['embedding']}, at the default rate. Without held-out questions the rows' own "
+        f"are asked, which say nothing of what is refused. [refusal.md](refusal.md) says what it means.\n\n{commands}"
     )
 
 
