@@ -1,6 +1,6 @@
 """How well an index knows what it cannot answer, on workbooks and questions that nothing was learned from.
 
-    python -m benchmarks.refusal NAME=WORKBOOK.xlsx[,QUESTIONS.jsonl] ... [--last ROW] [--every N] [--rate 0.1]
+    python -m benchmarks.refusal NAME=WORKBOOK.xlsx[,QUESTIONS.jsonl] ... [--last ROW] [--every N] [--rate 0.085]
 
 Answerable are held-out questions (a file's, or the workbook's sheet of paraphrases) with all rows there; unanswerable
 are the same with every row of their topic left out and with their own row left out (a neighbour often answers all
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("cases", nargs="+", help="NAME=WORKBOOK[,QUESTIONS]")
     parser.add_argument("--last", type=int, help="only the first so many rows")
     parser.add_argument("--every", type=int, default=1, help="ask one in so many of the questions")
-    parser.add_argument("--rate", type=float, default=0.1, help="retrieve.wrong_answer_rate")
+    parser.add_argument("--rate", type=float, default=0.085, help="retrieve.wrong_answer_rate")
     parser.add_argument("--map", action="append", default=[], help="COLUMN=HEADER")
     parser.add_argument("--vectors", type=Path, help="a folder to keep the texts' vectors in")
     parser.add_argument("--model", type=Path, default=ROOT / "var" / "models" / "multilingual-e5-small-asked")
@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = ",".join(Path(part).name for part in files.split(","))
         more = f" --last {options.last}" if options.last else ""
         more += f" --every {options.every}" if options.every > 1 else ""
-        more += f" --rate {options.rate:g}" if options.rate != 0.1 else ""
+        more += f" --rate {options.rate:g}" if options.rate != 0.085 else ""
         more += "".join(f" --map {json.dumps(pair)}" for pair in options.map)
         measured["command"] = f"python -m benchmarks.refusal {name}={names}{more}"
         found["cases"][name] = measured

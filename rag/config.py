@@ -72,7 +72,7 @@ class RetrieveSection(Section):
     refuse_below: Annotated[float, Field(ge=0, le=1)] | None = None
     """Refuse to answer when the best row's fused score is lower; None refuses only where nothing is found. The score
     means something else in every knowledge base: `wrong_answer_rate` is the better choice."""
-    wrong_answer_rate: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
+    wrong_answer_rate: Annotated[float, Field(gt=0, lt=1)] | None = 0.085
     """Of people's questions that no row answers, about so many are answered all the same; the threshold for it is
     calibrated on the workbook (docs/refusal.md). The lower, the more questions are refused that a row does answer:
     `groundtune rag calibrate` shows how many. None refuses only where nothing is found, as is done with fewer than 24

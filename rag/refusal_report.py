@@ -20,7 +20,7 @@ from rag.knowledge import KnowledgeIndex
 from rag.leaving_out import AskedOfRows, LeavingOut, Topics
 from rag.lexical import open_lexical
 
-RATES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+RATES = (0.02, 0.05, 0.085, 0.15, 0.2, 0.3)
 _COLOURS = ("tab:red", "tab:blue", "tab:gray")
 
 

@@ -54,14 +54,14 @@ def test_the_sample_is_refused_quoted_filtered_and_followed_up(fetched_models: P
     build_index(tmp_path / "dataset", embedding, tmp_path / "index", IndexSection())
     settings = RetrieveSection(verbatim=True)
     opened = open_index(tmp_path / "index", embedding, settings)
-    report = measure_refusal(opened, knowledge.paraphrases, knowledge.unanswerable, [0.1])
+    report = measure_refusal(opened, knowledge.paraphrases, knowledge.unanswerable, [0.085])
     assert report.auroc["unanswerable"] > 0.93
     assert report.auroc["topic left out"] > 0.92
-    assert report.auroc["row left out"] > 0.8
+    assert report.auroc["row left out"] > 0.84
     (at,) = report.at_rates
     assert at.answered["topic left out"] < 0.12
-    assert at.answered["unanswerable"] < 0.1
-    assert at.refused < 0.2
+    assert at.answered["unanswerable"] < 0.12
+    assert at.refused < 0.17
 
     subjects = subjects_of(opened.rows)
     for row in opened.rows[::8]:
