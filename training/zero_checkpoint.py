@@ -22,6 +22,7 @@ import torch
 from data.errors import InputError
 
 _OPTIMIZER = "optimizer_state_dict"
+_STAGES = {"disabled": 0, "optimizer_states": 1, "gradients": 2, "weights": 3, "max_stage": 3}
 _RANK = re.compile(r"zero_pp_rank_(\d+)_mp_rank_")
 
 
@@ -129,8 +130,16 @@ def _zero_state(path: Path) -> dict[str, Any]:
     state = loaded.get(_OPTIMIZER) if isinstance(loaded, Mapping) else None
     if not isinstance(state, dict) or not {"zero_stage", "partition_count"} <= state.keys():
         raise InputError(f"{path}: not the optimizer states of a ZeRO training")
-    stage = state["zero_stage"]
-    return {**state, "zero_stage": stage.arguments[0] if isinstance(stage, Opaque) else int(stage)}
+    return {**state, "zero_stage": _stage_number(state["zero_stage"], path)}
+
+
+def _stage_number(stage: object, path: Path) -> int:
+    """Return the number of DeepSpeed's ZeroStageEnum, which some Pythons (3.11.2) pickle by name, others by value."""
+    named = stage.arguments[-1] if isinstance(stage, Opaque) and stage.arguments else stage
+    found = _STAGES.get(named) if isinstance(named, str) else named
+    if not isinstance(found, int):
+        raise InputError(f"{path}: of an unknown ZeRO stage ({named!r})")
+    return found
 
 
 def _join_groups(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,55 @@ def test_a_folder_of_any_number_of_ranks(
     folder = write_zero(config.parent / "epoch_1.pth", trained_names(adapter), num_ranks, stage)
     convert_checkpoint(folder, tmp_path / "hf")
     assert same(tmp_path / "hf", adapter)
+
+
+class _Stage:
+    """A member of DeepSpeed's ZeroStageEnum, as one Python or another pickles it."""
+
+    def __init__(self, *pickled: object) -> None:
+        self._pickled = pickled
+
+    def __reduce__(self) -> object:
+        function, *arguments = self._pickled
+        return function, tuple(arguments)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize(("number", "name"), [(2, "gradients"), (3, "weights")])
+def test_a_stage_is_read_however_python_pickles_an_enum(
+    tmp_path: Path,
+    config: Path,
+    adapter: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_name: bool,
+    number: int,
+    name: str,
+) -> None:
+    module = types.ModuleType("deepspeed.runtime.zero.config")
+    enum = type("ZeroStageEnum", (), {"__module__": module.__name__})
+    module.ZeroStageEnum = enum  # type: ignore[attr-defined]
+    folder = write_zero(config.parent / "epoch_1.pth", trained_names(adapter), 2, number)
+    stage = _Stage(getattr, enum, name) if by_name else _Stage(enum, number)
+    with monkeypatch.context() as patch:
+        for parent in ("deepspeed", "deepspeed.runtime", "deepspeed.runtime.zero"):
+            patch.setitem(sys.modules, parent, types.ModuleType(parent))
+        patch.setitem(sys.modules, module.__name__, module)
+        for path in folder.glob("*_optim_states.pt"):
+            states = torch.load(path, weights_only=True)
+            states["optimizer_state_dict"]["zero_stage"] = stage
+            torch.save(states, path)
+    convert_checkpoint(folder, tmp_path / "hf")
+    assert same(tmp_path / "hf", adapter)
+
+
+def test_a_stage_that_is_none_is_an_input_error(tmp_path: Path, config: Path, adapter: Path) -> None:
+    folder = write_zero(config.parent / "epoch_1.pth", trained_names(adapter), 1, 2)
+    (path,) = folder.glob("*_optim_states.pt")
+    states = torch.load(path, weights_only=True)
+    states["optimizer_state_dict"]["zero_stage"] = "everything"
+    torch.save(states, path)
+    with pytest.raises(InputError, match="unknown ZeRO stage"):
+        convert_checkpoint(folder, tmp_path / "hf")
 
 
 def test_one_file_merges_as_peft_merges_it(tmp_path: Path, config: Path, base: Path, adapter: Path) -> None:
