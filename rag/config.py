@@ -29,7 +29,7 @@ class IndexSection(Section):
     max_tokens: Annotated[int, Field(ge=8)] = 512
     """A longer text is cut before it is embedded; the model's own limit applies too."""
     precision: Precision = "auto"
-    """Arithmetic of the embedding model; auto: bfloat16 where the CPU computes in it, else float32."""
+    """Arithmetic of the embedding model; auto: bfloat16 where the CPU gains by it, else float32."""
     device: str = "cpu"
     """Where embedding runs: cpu, cuda, cuda:1 ..."""
     batch_size: Annotated[int, Field(ge=1)] = 16
