@@ -9,6 +9,7 @@ import pytest
 from data.errors import InputError
 from data.manifest import read_manifest
 from data.records import Row, read_records, write_records
+from rag.calibration import load_calibration
 from rag.changes import compare_rows
 from rag.config import IndexSection
 from rag.index import CALIBRATION, COVERAGE, VECTORS, IndexBuild, build_index
@@ -103,4 +104,8 @@ def test_an_index_that_follows_edits_is_the_one_made_from_nothing(
     assert build.changes is not None and build.changes.num_embedded == 2
     assert read_records(followed / "rows.jsonl", Row) == rows
     np.testing.assert_allclose(np.load(followed / VECTORS), np.load(anew / VECTORS), atol=1e-6)
-    assert (followed / CALIBRATION).read_bytes() == (anew / CALIBRATION).read_bytes()
+    # A row embedded in another batch may differ in its last bit.
+    kept, learned = (load_calibration(folder / CALIBRATION) for folder in (followed, anew))
+    assert kept.usual_terms == learned.usual_terms
+    for name in ("own", "row_left_out", "topic_left_out"):
+        np.testing.assert_allclose(getattr(kept, name), getattr(learned, name), atol=1e-4)
