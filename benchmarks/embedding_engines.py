@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ def load_engine(name: str, model: Path, folder: Path, threads: int) -> Any:
 
         from rag.embedding import SentenceEmbeddings, load_transformer
 
-        encoder = load_transformer(model, torch.bfloat16, "cpu", _MAX_TOKENS)
-        return SentenceEmbeddings(encoder, batch_size=_BATCH, num_threads=threads)
+        load = partial(load_transformer, model, torch.bfloat16, "cpu", _MAX_TOKENS)
+        return SentenceEmbeddings(load, batch_size=_BATCH, num_threads=threads)
     make = {"onnx-int8": _onnx_int8, "openvino-bf16": _openvino_bf16, "openvino-int8": _openvino_int8}[name]
     return _Pooled(model, make(model, folder, threads))
 

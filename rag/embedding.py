@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -18,6 +19,7 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from data.errors import InputError
+from data.models.arithmetic import gains_by_bfloat16
 from rag.bert import load_bert, read_shape
 from rag.config import Precision
 from rag.endpoint import EndpointEncoder, read_endpoint
@@ -46,14 +48,20 @@ def _ignore(_done: int) -> None: ...
 class SentenceEmbeddings(Embeddings):
     """An embedding model, as LangChain knows one; safe to call from any thread.
 
-    All work is done by one thread of its own: the tokenizer is not re-entrant, and OpenMP would start a team
-    of threads for each thread that calls.
+    All work is done by one thread of its own, loading included: the tokenizer is not re-entrant, and OpenMP starts a
+    team of threads for each thread that calls. With two teams there are more threads than cores; they then sleep
+    between two products rather than wait, and a question takes half as long again.
     """
 
-    def __init__(self, encoder: Encoder, *, batch_size: int, num_threads: int) -> None:
-        self._encoder = encoder
+    def __init__(self, load: Callable[[], Encoder], *, batch_size: int, num_threads: int) -> None:
+        """Load the model; raises what `load` raises."""
         self._batch_size = batch_size
         self._worker = ThreadPoolExecutor(1, "embedding", torch.set_num_threads, (num_threads,))
+        try:
+            self._encoder = self._worker.submit(load).result()
+        except BaseException:
+            self._worker.shutdown()
+            raise
         self._num_users = 1
         self._users_lock = Lock()
 
@@ -147,7 +155,8 @@ def load_embeddings(
         InputError: the folder is not there or is not such a model.
     """
     if (endpoint := read_endpoint(folder)) is not None:
-        return SentenceEmbeddings(EndpointEncoder(endpoint), batch_size=batch_size, num_threads=num_threads)
+        reached = partial(EndpointEncoder, endpoint)
+        return SentenceEmbeddings(reached, batch_size=batch_size, num_threads=num_threads)
     if not (folder / "modules.json").is_file():
         raise InputError(
             f"{folder}: no sentence-transformers model (modules.json); fetch it with `groundtune models fetch`, "
@@ -155,17 +164,18 @@ def load_embeddings(
         )
     dtype = torch.bfloat16 if _in_bfloat16(precision, device) else torch.float32
     shape = read_shape(folder) if device == "cpu" else None
-    encoder: Encoder
-    try:
+
+    def load() -> Encoder:
         if shape is not None:
-            encoder = load_bert(folder, shape, dtype, max_tokens)
-        else:
-            encoder = load_transformer(folder, dtype, device, max_tokens)
+            return load_bert(folder, shape, dtype, max_tokens)
+        return load_transformer(folder, dtype, device, max_tokens)
+
+    try:
+        return SentenceEmbeddings(load, batch_size=batch_size, num_threads=num_threads)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{folder}: cannot be loaded as an embedding model ({' '.join(str(error).split())}); fetch it again"
         ) from error
-    return SentenceEmbeddings(encoder, batch_size=batch_size, num_threads=num_threads)
 
 
 def load_transformer(folder: Path, dtype: torch.dtype, device: str, max_tokens: int) -> TransformerEncoder:
@@ -192,21 +202,7 @@ def load_transformer(folder: Path, dtype: torch.dtype, device: str, max_tokens: 
 
 def _in_bfloat16(precision: Precision, device: str) -> bool:
     """Tell whether to compute in bfloat16; `auto` asks the CPU."""
-    if precision == "auto" and device == "cpu":
-        try:
-            return gains_by_bfloat16(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
-        except OSError:
-            return False
-    return precision != "float32"
-
-
-def gains_by_bfloat16(cpuinfo: str) -> bool:
-    """Tell whether a CPU, by its /proc/cpuinfo, multiplies matrices faster in bfloat16 than in float32.
-
-    Emulating it is slower. So are Intel's vector instructions for it, where the matrix unit (AMX) is absent or hidden:
-    170 GFLOP/s against 300 on two cores of such a Xeon. AMD's are faster than float32.
-    """
-    return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
+    return gains_by_bfloat16() if precision == "auto" and device == "cpu" else precision != "float32"
 
 
 @contextmanager

@@ -50,11 +50,14 @@ def adapter_inputs(run: Run, base_folder: Path, config: TrainSection) -> dict[st
 def _deciding(config: TrainSection) -> dict[str, Any]:
     """Return the settings that decide what is learned; where it is computed and what is kept do not.
 
-    A run of version 0.1 recorded `gradient_checkpointing: false` and nothing of the newer ones.
+    A run of version 0.1 recorded `gradient_checkpointing: false` and nothing of the newer ones, and bfloat16 where
+    the machine decides now: an adapter is not another one because it was carried elsewhere.
     """
     kept = config.model_dump(mode="json", exclude=set(_NOT_DECIDING))
     if kept["quantization"] is None:
         del kept["quantization"]
+    if kept["dtype"] == "auto":
+        kept["dtype"] = "bfloat16"
     if config.evaluation.patience:
         kept["evaluation"] = config.evaluation.model_dump(mode="json", include=_JUDGING)
     return {**kept, "gradient_checkpointing": False}
@@ -103,10 +106,13 @@ def _written(run: Run) -> Manifest:
 
 
 def _require_room(run: Run, base_folder: Path, num_processes: int) -> None:
-    # Weights, activations of one pack, and the adapter's float32 weights with two moments.
-    needed = int(weights_bytes(base_folder) * 1.5) + (1 << 30)
-    require_memory(needed * num_processes, f"training on {base_folder.name}")
+    require_memory(_needed_bytes(base_folder) * num_processes, f"training on {base_folder.name}")
     require_disk(run.folder, 1 << 29, "checkpoints and the adapter")
+
+
+def _needed_bytes(base_folder: Path) -> int:
+    # Weights, activations of one pack, and the adapter's float32 weights with two moments.
+    return int(weights_bytes(base_folder) * 1.5) + (1 << 30)
 
 
 def _train_in_group(
@@ -138,7 +144,7 @@ def _train(
 ) -> Manifest:
     from transformers import AutoTokenizer
 
-    from training.base_model import uses_varlen
+    from training.base_model import uses_varlen, with_dtype
     from training.checkpoint import StepMetrics
     from training.evaluation import load_evaluator
     from training.examples import encode, of_styles, read_conversations
@@ -151,6 +157,9 @@ def _train(
     from training.trainer import train
     from training.watch import EvaluationMetrics, Watch
 
+    # One format for all: each process finds another amount of memory free.
+    dtype = world.shared_text(with_dtype(config, _needed_bytes(base_folder) * world.local_size).dtype)
+    config = config.model_copy(update={"dtype": dtype})
     tokenizer = AutoTokenizer.from_pretrained(base_folder, local_files_only=True)
     conversations = of_styles(read_conversations(run.dataset / "train.jsonl"), config.styles)
     examples = [encode(conversation, tokenizer, config.max_tokens) for conversation in conversations]
@@ -205,6 +214,7 @@ def _train(
         "num_steps": len(history),
         "num_tokens": sum(item.num_tokens for item in history),
         "final_loss": history[-1].loss,
+        "dtype": dtype,
         "lora_rank": config.lora_rank,
         "lora_alpha": config.lora_alpha,
         **watch.facts(),

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from data.errors import InputError
+from data.models.arithmetic import gains_by_bfloat16
 from data.models.capacity import available_memory
 from training import varlen
 from training.config import TrainSection
@@ -34,6 +35,22 @@ def device_of(config: TrainSection) -> torch.device:
     if config.device == "cpu" or not has_cuda:
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def with_dtype(config: TrainSection, weights_bytes: int = 0) -> TrainSection:
+    """Return the settings with `dtype` decided for this machine.
+
+    Args:
+        weights_bytes: what training is thought to need with the base in 16 bits, in all processes of this machine.
+    """
+    if config.dtype != "auto":
+        return config
+    dtype = "bfloat16"
+    if device_of(config).type == "cpu" and not gains_by_bfloat16():
+        available = available_memory()
+        if available is None or 2 * weights_bytes <= available:
+            dtype = "float32"
+    return config.model_copy(update={"dtype": dtype})
 
 
 def uses_varlen(config: TrainSection) -> bool:

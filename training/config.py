@@ -119,7 +119,9 @@ class TrainSection(Section):
     """Packs whose gradients are summed before the optimizer steps."""
     max_tokens: Positive = 1024
     """A longer conversation is cut at its end."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """What is computed in. `auto`: bfloat16 on a GPU and on CPUs that gain by it; float32 on the others where the
+    base fits into memory so. The adapter is float32 either way, the merged model in the base's own format."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` is the first CUDA GPU where there is one."""
     attention: Literal["auto", "mask", "varlen"] = "auto"

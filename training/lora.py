@@ -16,7 +16,14 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from training.answer_loss import answer_loss
-from training.base_model import apply_liger, device_of, load_base, needs_checkpointing, uses_varlen
+from training.base_model import (
+    apply_liger,
+    device_of,
+    load_base,
+    needs_checkpointing,
+    uses_varlen,
+    with_dtype,
+)
 from training.config import TrainSection
 from training.fused_lora import fuse_lora
 from training.packing import Pack, attention_mask
@@ -32,6 +39,7 @@ class AdaptedModel:
 
     def __init__(self, base: Path | nn.Module, config: TrainSection) -> None:
         """Adapt the model of a folder, or one that was made already and lies on the settings' device."""
+        config = with_dtype(config)
         self.dtype = getattr(torch, config.dtype)
         self.device = device_of(config)
         self.uses_varlen = uses_varlen(config)

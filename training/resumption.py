@@ -15,7 +15,7 @@ from training.checkpoint import read_state
 from training.packing import Pack
 
 # These decide how a step is computed, not what it computes: another one goes on, with other rounding.
-_ARITHMETIC = ("device", "attention", "liger")
+_ARITHMETIC = ("device", "dtype", "attention", "liger")
 _WHAT = {
     "base": "another base model",
     "train.jsonl": "another train.jsonl",

@@ -27,8 +27,8 @@ def run_trial(folder: Path, base: Path, config: TrainSection, num_questions: int
     from training.parity.prompts import load_tokenizer
 
     run = Run(folder.name, folder, folder / "index")
-    train_adapter(run, base, config)
-    arm = Arm.load(base, getattr(torch, config.dtype), "cpu", run.adapter)
+    manifest, _ = train_adapter(run, base, config)
+    arm = Arm.load(base, getattr(torch, manifest.facts["dtype"]), "cpu", run.adapter)
     questions = held_out_conversations(run.dataset, "paraphrases", num_questions)
     scores: list[float] = []
     with (folder / SCORES_FILE).open("w", encoding="utf-8") as file:

@@ -6,7 +6,8 @@
 Two runs of the same load on the same server differ by several per cent. So both ways are up all the time, each load
 goes over one and then the other with the same prompts, and whichever was second goes first in the next round. A
 figure is of all rounds together; the ratio of each round, and how far TurboMind alone differs from itself, stand
-beside it. --relay has a third way: through a process that only copies bytes, which any gateway is at the least.
+beside it. --again has TurboMind alone a second time as a way of its own: what it differs by from itself is nobody's
+cost. --relay has one through a process that only copies bytes, which any gateway is at the least.
 Prompts, answers and weights are those of benchmarks.gpu.serving.
 """
 
@@ -33,7 +34,7 @@ _ANSWER_TOKENS = 150
 _TTFT_LIMIT_MS = 500.0
 
 Ways = dict[str, tuple[str, str]]
-"""URL and model by way: `direct`, `gateway`, `relay`."""
+"""URL and model by way: `direct`, `gateway`, `again`, `relay`."""
 Records = dict[str, dict[str, list[dict[str, Any]]]]
 """By load and way, a record a round of run_load's figures and requests."""
 
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--least", type=int, default=10, help="requests of a load")
     parser.add_argument("--seconds", type=float, default=6.0, help="of an open load")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--relay", action="store_true", help="a third way: a relay that only copies bytes")
+    parser.add_argument("--again", action="store_true", help="one more way: TurboMind alone once more")
+    parser.add_argument("--relay", action="store_true", help="one more way: a relay that only copies bytes")
     parser.add_argument("--prompts", type=int, default=3000, help="different ones")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
@@ -71,6 +73,8 @@ def _started(options: argparse.Namespace, up: contextlib.ExitStack) -> Ways:
     url = up.enter_context(server(options, "bf16", ()))
     through = up.enter_context(gateway(options.work, url, options.model))
     ways = {"direct": (url, options.model), "gateway": (through, "tuned")}
+    if options.again:
+        ways["again"] = ways["direct"]
     if options.relay:
         ways["relay"] = (up.enter_context(relay(options.work, url)), options.model)
     return ways
@@ -87,7 +91,7 @@ def one_round(
             # An engine's first batches of each size are slow.
             _run(at, model, Level(widest, concurrency=widest), prompts, seed=999)
     order = list(ways)
-    # Of two, whichever was second goes first; of three, each has each place in three rounds.
+    # Of two, whichever was second goes first; of n, each has each place in n rounds.
     order = order[number % len(order) :] + order[: number % len(order)]
     for level in levels:
         of_level = records.setdefault(level.label, {way: [] for way in ways})
@@ -116,6 +120,10 @@ def compared(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             )
             pairs = zip(figures["output_tokens_per_s_by_round"], by_round, strict=True)
             figures["ratio_by_round"] = [round(through / direct, 4) for through, direct in pairs]
+            medians = zip(figures["ttft_p50_ms_by_round"], alone["ttft_p50_ms_by_round"], strict=True)
+            figures["added_ttft_p50_ms_by_round"] = [
+                round(through - direct, 3) for through, direct in medians
+            ]
             figures["added_ttft_p50_ms"] = round(figures["ttft_ms"]["p50"] - alone["ttft_ms"]["p50"], 3)
     return found
 
@@ -131,6 +139,7 @@ def _together(of_rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "output_tokens_per_s": round(sum(request["tokens"] for request in requests) / seconds, 1),
         "output_tokens_per_s_by_round": [one["figures"]["output_tokens_per_s"] for one in of_rounds],
         "ttft_ms": {f"p{part}": round(float(np.percentile(firsts, part)), 3) for part in (50, 90, 99)},
+        "ttft_p50_ms_by_round": [one["figures"]["ttft_ms"]["p50"] for one in of_rounds],
         "tpot_p50_ms_by_round": [one["figures"]["tpot_ms"]["p50"] for one in of_rounds],
         "within_limit": round(sum(first <= _TTFT_LIMIT_MS for first in firsts) / len(firsts), 4),
     }

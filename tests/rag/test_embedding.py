@@ -13,7 +13,7 @@ import torch
 
 from data.errors import InputError
 from rag.bert import BertShape, load_bert, read_shape
-from rag.embedding import gains_by_bfloat16, load_embeddings, load_transformer
+from rag.embedding import load_embeddings, load_transformer
 
 
 def test_vectors_are_normalised_and_in_the_order_of_the_texts(tiny_embedding: Path) -> None:
@@ -131,16 +131,3 @@ def test_pickled_weights_are_not_loaded(tiny_embedding: Path, tmp_path: Path) ->
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="cannot be loaded"):
         load_embeddings(folder)
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "gains"),
-    [
-        ("vendor_id\t: AuthenticAMD\nflags\t\t: fma avx512f avx512_bf16 avx512_vnni\n", True),
-        ("vendor_id\t: GenuineIntel\nflags\t\t: fma avx512f avx512_bf16 avx512_fp16\n", False),
-        ("vendor_id\t: GenuineIntel\nflags\t\t: avx512_bf16 amx_bf16 amx_tile amx_int8\n", True),
-        ("vendor_id\t: AuthenticAMD\nflags\t\t: fma avx2\n", False),
-    ],
-)
-def test_bfloat16_is_chosen_where_a_cpu_gains_by_it(cpuinfo: str, gains: bool) -> None:
-    assert gains_by_bfloat16(cpuinfo) == gains

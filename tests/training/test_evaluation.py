@@ -58,6 +58,7 @@ def settings(**changed: Any) -> TrainSection:
     usual: dict[str, Any] = {
         "max_train_tokens": None, "epochs": 3, "pack_tokens": 700, "lora_rank": 4, "learning_rate": 3e-2,
         "max_tokens": 700, "checkpoint_every_s": 1e-9, "top_layers": 1, "evaluation": {"every_epochs": 1},
+        "dtype": "bfloat16",  # the same on every machine
     }  # fmt: skip
     return TrainSection.model_validate({**usual, **changed})
 
