@@ -46,6 +46,10 @@ def load(
     duration: Annotated[float, typer.Option(help="Seconds of an open level, without --requests.")] = 30.0,
     warmup: Annotated[int, typer.Option(min=0, help="Requests in front of each level, not counted.")] = 4,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
+    length_spread: Annotated[
+        float,
+        typer.Option(min=0, max=0.99, help="Lengths between (1 - this) and (1 + this) times --max-tokens."),
+    ] = 0.0,
     limit: Annotated[
         list[str] | None,
         typer.Option("--limit", help="For goodput: ttft, tpot or e2e in ms, as in ttft=500; repeatable."),
@@ -103,7 +107,11 @@ def load(
     plan = LoadPlan(
         url=url,
         settings=RequestSettings(
-            model, max_tokens, os.environ.get(api_key_variable) or None, extra=_extra(body)
+            model,
+            max_tokens,
+            os.environ.get(api_key_variable) or None,
+            extra=_extra(body),
+            length_spread=length_spread,
         ),
         levels=tuple(levels),
         arrivals=kind,

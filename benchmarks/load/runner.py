@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from benchmarks.load.arrivals import Arrivals, arrival_times
@@ -132,6 +132,7 @@ async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounte
             "num_warmup": plan.num_warmup,
             "limits": dict(plan.limits),
             "max_tokens": settings.max_tokens,
+            "length_spread": settings.length_spread,
             "extra": dict(settings.extra),
             "num_questions": len(questions),
             "seed": plan.seed,
@@ -169,9 +170,7 @@ async def _accepted(plan: LoadPlan, question: Prompt) -> RequestSettings:
         if not answer.error:
             return settings
         if settings.with_usage and exchange.status in (400, 422):
-            settings = RequestSettings(
-                settings.model, settings.max_tokens, settings.api_key, False, settings.extra
-            )
+            settings = replace(settings, with_usage=False)
             continue
         told = f": {answer.detail}" if answer.detail else ""
         raise GroundTuneError(

@@ -33,6 +33,24 @@ def test_rounds_weigh_by_their_time_and_each_is_compared_with_its_own_turn() -> 
     assert found["gateway"]["ratio_by_round"] == [0.9, 1.1]
     assert found["direct"]["least_to_most"] == 0.8
     assert found["direct"]["ttft_ms"]["p50"] == 35.0
-    assert found["gateway"]["added_ttft_p50_ms"] == 37.0 - 35.0
+    assert found["gateway"]["added_ttft_ms"]["p50"] == 37.0 - 35.0
     assert found["direct"]["within_limit"] == 0.75
     assert "throughput_ratio" not in found["direct"]
+
+
+def test_the_burst_that_a_closed_load_begins_with_is_told_apart() -> None:
+    found = compared(
+        {
+            "direct": [_round(100.0, [100.0, 200.0, 20.0, 22.0], 10.0)] * 2,
+            "gateway": [_round(100.0, [130.0, 230.0, 21.0, 23.0], 10.0)] * 2,
+        },
+        width=2,
+    )
+    assert found["direct"]["ttft_ms_burst"]["p50"] == 150.0
+    assert found["direct"]["ttft_ms_after_burst"]["p50"] == 21.0
+    assert found["gateway"]["added_ttft_ms_burst"]["p50"] == 30.0
+    assert found["gateway"]["added_ttft_ms_after_burst"] == dict.fromkeys(
+        ("p10", "p50", "p90", "p99", "mean"), 1.0
+    )
+    low, high = found["gateway"]["added_ttft_p50_ms_after_burst_interval"]
+    assert low <= 1.0 <= high and high - low <= 4.0

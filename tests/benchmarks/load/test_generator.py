@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Callable
@@ -140,3 +141,18 @@ def test_constant_arrivals_and_seeds() -> None:
     assert ramp[-1] == pytest.approx(2 * 1000 / 50, rel=0.1)
     with pytest.raises(ValueError, match="rises"):
         arrival_times("ramp", 5, 9, start_rate=6)
+
+
+def test_lengths_spread_evenly_about_their_mean() -> None:
+    address = parse_address("http://127.0.0.1:1/v1")
+
+    def lengths(spread: float) -> list[int]:
+        requests = chat_requests(["hello"] * 400, address, RequestSettings("m", 150, length_spread=spread))
+        return [json.loads(request.partition(b"\r\n\r\n")[2])["max_tokens"] for request in requests]
+
+    assert set(lengths(0.0)) == {150}
+    spread = lengths(0.5)
+    assert (min(spread), max(spread)) == (75, 225)
+    # Any stretch of them is as long as any other, so that two runs of a load ask for the same work.
+    means = [np.mean(spread[start : start + 40]) for start in range(0, 400, 40)]
+    assert max(means) - min(means) < 6
