@@ -11,8 +11,11 @@ since some people write stories and some write a line;
 the rows' own questions, of which the index holds the answers alone: a question is a copy of what it should find, and
 who learns from copies learns to know copies. What leads in a ranking, and the sum of both, is learned from people only.
 
+Plain weights come of the same two regressions without any sign that would weigh less than nothing.
+
 Then where unanswerable questions of people lie between the rows' own, without their topic (0) and with everything
-there (1): of the rows of `--place`, which nothing was learned from, whole and shortened.
+there (1): of the rows of `--place`, which nothing was learned from, whole and shortened. `plain_lead` is such that of
+the wrong answers at the default rate an eighth would be by the plain weights alone.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ ROOT = Path(__file__).parents[1]
 _RIDGE = 10.0
 _STEPS = 50
 _NUM_SHARES = 200
+_RATE = 0.085
 _FROM_PEOPLE_ONLY = ("evidence", "wording_lead", "cosine_lead")
 _CLAUSES = re.compile(r"[，。？！；,.?!;\s]+")
 _SHORTEST = 6
@@ -107,8 +111,8 @@ def _tables(asked: Sequence[AskedOfRows], places: Sequence[int], topics: Topics)
     return [np.array([astuple(signs) for signs in kind if signs is not None]) for kind in kinds]
 
 
-def fit(answerable: Table, unanswerable: Table) -> tuple[Table, float]:
-    """Return weights and offset of a logistic regression with a ridge penalty, scaled as the module says.
+def fit(answerable: Table, unanswerable: Table) -> Table:
+    """Return the weights of a logistic regression with a ridge penalty, scaled as the module says.
 
     Both sides weigh the same in it.
     """
@@ -125,10 +129,20 @@ def fit(answerable: Table, unanswerable: Table) -> tuple[Table, float]:
         slope = table.T @ (weight * (is_answerable - chance)) - ridge @ found
         curve = (table * (weight * chance * (1 - chance))[:, None]).T @ table + ridge
         found = found + np.linalg.solve(curve, slope)
-    weights = found[:-1] / scale
-    offset = float(found[-1] - weights @ mean)
+    weights: Table = found[:-1] / scale
     gap = float(np.median(answerable @ weights) - np.median(unanswerable @ weights))
-    return weights / gap, offset / gap
+    weights /= gap
+    return weights
+
+
+def fit_plain(answerable: Table, unanswerable: Table) -> Table:
+    """Return such weights of which none is negative: the most negative sign goes, until none is."""
+    left = np.arange(answerable.shape[1])
+    while (weights := fit(answerable[:, left], unanswerable[:, left])).min() < 0:
+        left = np.delete(left, weights.argmin())
+    whole = np.zeros(answerable.shape[1])
+    whole[left] = weights
+    return whole
 
 
 def embedded(
@@ -231,18 +245,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, text in (("learn", options.learn), ("place", options.place))
     )
     # Signs only are read: there need be no weights yet.
-    unweighted = Answerability({})
+    unweighted = Answerability({}, {})
     people = learn.people(unweighted, slice(0, None, 2), slice(1, None, 2))
     hidden = learn.own(unweighted, hidden=True)
     names = [field.name for field in fields(Signs)]
     both = [number for number, name in enumerate(names) if name not in _FROM_PEOPLE_ONLY]
-    weights, offset = fit(people[0], people[1])
-    of_hidden, more = fit(hidden[0][:, both], hidden[1][:, both])
-    weights[both] += of_hidden
-    own, without = (table @ weights for table in place.own(unweighted, hidden=False))
-    unanswerable = place.people(unweighted, slice(None), slice(None))[1] @ weights
-    shares = (unanswerable - np.median(without)) / (np.median(own) - np.median(without))
+    learned = []
+    for fitted in (fit, fit_plain):
+        weights = fitted(people[0], people[1])
+        weights[both] += fitted(hidden[0][:, both], hidden[1][:, both])
+        learned.append(weights)
+    own = place.own(unweighted, hidden=False)
+    unanswerable = place.people(unweighted, slice(None), slice(None))[1]
+    shares = []
+    for weights in learned:
+        there, without = (float(np.median(table @ weights)) for table in own)
+        shares.append((unanswerable @ weights - without) / (there - without))
+    lead = float(np.quantile(shares[1], 1 - _RATE / 8) - np.quantile(shares[0], 1 - _RATE))
     levels = (np.arange(_NUM_SHARES) + 0.5) / _NUM_SHARES
+    weighed, plain = (
+        {name: round(float(weight), 5) for name, weight in zip(names, weights, strict=True)}
+        for weights in learned
+    )
     result: dict[str, Any] = {
         "what": "what the signs of an answer weigh, and where people's unanswerable questions lie (rag.answerability)",
         "command": f"python -m benchmarks.learn_answerability {options.workbook.name} {options.questions.name} "
@@ -250,9 +274,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         **describe_machine(("torch", "numpy")),
         "embedding": options.model.name,
         "num_questions": {"people": len(people[0]), "own": len(hidden[0]), "place": len(unanswerable)},
-        "weights": {name: round(float(weight), 5) for name, weight in zip(names, weights, strict=True)},
-        "offset": round(offset + more, 5),
-        "unanswerable": [round(float(share), 4) for share in np.quantile(shares, levels)],
+        "weights": weighed,
+        "plain": plain,
+        "plain_lead": round(lead, 4),
+        "unanswerable": [
+            round(float(share), 4) for share in np.quantile(np.maximum(shares[0], shares[1] - lead), levels)
+        ],
     }
     options.out.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, ensure_ascii=False))

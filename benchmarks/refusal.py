@@ -27,6 +27,7 @@ from benchmarks.machine import describe_machine
 from data.held_out import questions_from_file
 from data.options import parse_mapping
 from data.workbook import WorkbookChoice, read_workbook
+from rag.answerability import Sums
 from rag.calibration import calibrate, questions_to_ask, usual_terms_of
 from rag.leaving_out import Topics
 from rag.refusal_report import auroc
@@ -91,9 +92,14 @@ def measure(name: str, workbook: Path, questions: Path | None, options: argparse
     calibration = calibrate(
         rows, both, index.lexical, cosine_spread(both), calibrated, vectors["own"][calibrated]
     )
-    threshold = calibration.answer_threshold(index.weights.share(options.rate))
-    assert threshold is not None, "a workbook of some topics"
+    threshold = index.weights.share(options.rate)
     topics = Topics(rows, both)
+
+    def place_of_sums(sums: Sums) -> float:
+        place = index.weights.place(sums, calibration.scales)
+        assert place is not None, "a workbook of some topics"
+        return place
+
     if asked:
         places = [place_of[each.row_id] for each in asked]
         looked = [index.ask(each.question, v) for each, v in zip(asked, vectors["others"], strict=True)]
@@ -104,10 +110,10 @@ def measure(name: str, workbook: Path, questions: Path | None, options: argparse
     for question, place in zip(looked, places, strict=True):
         left_out: tuple[Sequence[int] | NDArray[np.intp], ...] = ([], topics.of(place), [place])
         for kind, without in zip(kinds, left_out, strict=True):
-            kinds[kind].append(question.answerability(without))
+            kinds[kind].append(place_of_sums(question.sums(without)))
     if sheet:
         others = [index.ask(each.question, v) for each, v in zip(sheet, vectors["unanswerable"], strict=True)]
-        kinds["sheet unanswerable"] = [each.answerability() for each in others]
+        kinds["sheet unanswerable"] = [place_of_sums(each.sums()) for each in others]
     found = {kind: np.array(scores) for kind, scores in kinds.items()}
     return {
         "workbook": workbook.name,

@@ -4,18 +4,16 @@ Rows are asked their own questions: with everything there, where a row answers w
 same topic left out, where none does; and with only the row itself left out, which says how near a neighbour comes that
 does not answer: whoever exceeds all but one in a hundred of those has found his row.
 
-The first two are the ends of a scale on which people's questions lie between, since they word things their own way.
-Where a threshold lies on it for a chosen rate of wrong answers was learned on another workbook (rag.answerability). The
-threshold for giving a row word for word needs no such thing; its guarantee is that of split conformal prediction (Vovk
-et al. 2005): a new question like those asked exceeds it with at most the chosen probability, on average over knowledge
-bases. Held-out questions are not used.
+The first two are the ends of the scales of rag.answerability, on which people's questions lie between, since they word
+things their own way. The threshold for giving a row word for word needs no such thing; its guarantee is that of split
+conformal prediction (Vovk et al. 2005): a new question like those asked exceeds it with at most the chosen probability,
+on average over knowledge bases. Held-out questions are not used.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from data.artefacts import write_json
 from data.errors import InputError
 from data.records import Row
+from rag.answerability import Scale
 from rag.leaving_out import LeavingOut, Topics
 from rag.lexical import LexicalStage
 from rag.terms import terms
@@ -34,36 +33,22 @@ from rag.terms import terms
 _MOST_ASKED = 300
 _MOST_FOR_LENGTH = 5000
 # Names what the scores are: a threshold on other ones would refuse nearly everything, or nothing.
-_SCORES = "evidence and answerability, 3"
-# With fewer questions the medians are not worth a refusal.
-_LEAST_ASKED = 24
+_SCORES = "evidence and answerability, 4"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the workbook's own questions score; each list ascending.
+    """How the workbook's own questions score.
 
     Attributes:
         usual_terms: Different terms of the median question.
-        own: Their answerability (rag.answerability) with all rows there.
-        row_left_out: Their evidence without the question's own row.
-        topic_left_out: Their answerability without every row of their topic.
+        row_left_out: Their evidence without the question's own row, ascending.
+        scales: Where they lie by both sums of rag.answerability.
     """
 
     usual_terms: float
-    own: tuple[float, ...]
     row_left_out: tuple[float, ...]
-    topic_left_out: tuple[float, ...]
-
-    def answer_threshold(self, share: float) -> float | None:
-        """Return the score `share` of the way from a median question without its topic to one with everything there.
-
-        None: too few questions to say.
-        """
-        if min(len(self.own), len(self.topic_left_out)) < _LEAST_ASKED:
-            return None
-        without, there = statistics.median(self.topic_left_out), statistics.median(self.own)
-        return without + share * (there - without) if there > without else None
+    scales: tuple[Scale, Scale]
 
     def verbatim_threshold(self, wrong_row_rate: float) -> float | None:
         """Return the score that a wrong row exceeds at most so often; None: too few questions to say."""
@@ -84,8 +69,12 @@ def load_calibration(path: Path) -> Calibration:
         saved = json.loads(path.read_text(encoding="utf-8"))
         if saved["scores"] != _SCORES:
             raise ValueError(f"of other scores: {saved['scores']}")
-        lists = {name: tuple(map(float, saved[name])) for name in ("own", "row_left_out", "topic_left_out")}
-        return Calibration(float(saved["usual_terms"]), **lists)
+        weighed, plain = (
+            Scale(tuple(map(float, scale["own"])), tuple(map(float, scale["topic_left_out"])))
+            for scale in saved["scales"]
+        )
+        row_left_out = tuple(map(float, saved["row_left_out"]))
+        return Calibration(float(saved["usual_terms"]), row_left_out, (weighed, plain))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no calibration ({error}); run `groundtune rag index` again") from error
 
@@ -123,10 +112,13 @@ def calibrate(
     own, row_left_out, topic_left_out = [], [], []
     for place, vector in zip(asked, asked_vectors, strict=True):
         question = leaving_out.ask(rows[place].question, vector)
-        own.append(question.answerability())
+        own.append(question.sums())
         row_left_out.append(question.evidence([place]))
-        topic_left_out.append(question.answerability(topics.of(place)))
-    return Calibration(usual_terms, _ascending(own), _ascending(row_left_out), _ascending(topic_left_out))
+        topic_left_out.append(question.sums(topics.of(place)))
+    weighed, plain = (
+        Scale(*(_ascending(sums[kind] for sums in some) for some in (own, topic_left_out))) for kind in (0, 1)
+    )
+    return Calibration(usual_terms, _ascending(row_left_out), (weighed, plain))
 
 
 def _ascending(scores: Iterable[float]) -> tuple[float, ...]:

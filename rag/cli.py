@@ -193,9 +193,8 @@ def _print_hits(found: Search, stages: tuple[str, ...]) -> None:
     if found.evidence is not None:
         judged = "; would be refused" if found.is_doubtful else ""
         judged += "; would be given word for word" if found.is_verbatim else ""
-        print(
-            f"evidence {found.evidence:.4f}, answerability {found.answerability:.2f}{judged}", file=sys.stderr
-        )
+        told = "" if found.answerability is None else f", answerability {found.answerability:.2f}"
+        print(f"evidence {found.evidence:.4f}{told}{judged}", file=sys.stderr)
     print(" ".join(f"{part} {taken:.0f} ms" for part, taken in found.timings_ms.items()), file=sys.stderr)
 
 

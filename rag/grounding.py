@@ -16,7 +16,11 @@ from rag.filters import RowFilter
 from rag.follow_up import Searcher, search_in_turn
 from rag.prompts import wording_for
 from rag.selection import Selection
+from rag.stages import Search
 from rag.subjects import Subjects, strangers
+
+# On the scale of rag.answerability: most questions of other subjects lie lower.
+_WORTH_NAMING = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Grounding:
         rival: The place of the second nearest, where its score says as much for it as for the nearest.
         verbatim: The place of the row whose answer is to be given as it stands; the engine is not asked.
         nearest: The id of the nearest row, "" where there is none.
+        led_to: The place of the row that the refusal names.
     """
 
     rows: tuple[Row, ...]
@@ -51,6 +56,7 @@ class Grounding:
     rival: int | None = None
     verbatim: int | None = None
     nearest: str = ""
+    led_to: int | None = None
 
 
 class Grounder:
@@ -108,6 +114,8 @@ class Grounder:
         nearest = [hits.index(hit) for hit in found.hits[: found.num_best] if hit in hits]
         weak = best is not None and self._refuse_below is not None and best < self._refuse_below
         refused = best is None or weak or found.is_doubtful
+        led_to = _led_to(searched, rows, nearest, found) if refused else None
+        refusal = wording_for(question).refused(None if led_to is None else rows[led_to])
         return Grounding(
             rows=rows,
             scores=tuple(hit.score for hit in hits),
@@ -115,17 +123,14 @@ class Grounder:
             timings_ms=found.timings_ms,
             kb_version=self._index.version,
             searched=searched,
-            refusal=self._refusal(question, searched, rows, nearest) if refused else None,
+            refusal=refusal if refused else None,
             quotable=self._quotable(searched, rows, nearest),
             strangers=strangers(searched, rows, nearest[0], self._subjects) if nearest else frozenset(),
             rival=nearest[1] if len(nearest) > 1 else None,
             verbatim=nearest[0] if found.is_verbatim and nearest else None,
             nearest=found.hits[0].row.row_id if found.hits else "",
+            led_to=led_to,
         )
-
-    def _refusal(self, question: str, searched: str, rows: Sequence[Row], nearest: Sequence[int]) -> str:
-        leads = bool(nearest) and related(searched, rows, nearest[0])
-        return wording_for(question).refused(rows[nearest[0]] if leads else None)
 
     def _quotable(self, asked: str, rows: Sequence[Row], nearest: Sequence[int]) -> int | None:
         if self._quote_unsupported and nearest and related(asked, rows, nearest[0]):
@@ -159,3 +164,11 @@ def text_of(message: Mapping[str, Any]) -> str:
         return ""
     parts = [part.get("text") for part in content if isinstance(part, Mapping)]
     return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def _led_to(searched: str, rows: Sequence[Row], nearest: Sequence[int], found: Search) -> int | None:
+    """Return the place of the row that may be what a refused question means; None where that is unlikely."""
+    if not nearest:
+        return None
+    is_likelier_than_most = found.answerability is not None and found.answerability > _WORTH_NAMING
+    return nearest[0] if is_likelier_than_most or related(searched, rows, nearest[0]) else None

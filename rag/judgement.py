@@ -20,7 +20,8 @@ class Judgement:
 
     Attributes:
         evidence: The score of rag.evidence; None where nothing was found.
-        answerability: The score of rag.answerability; None where nothing was found.
+        answerability: The place on the workbook's scale of rag.answerability; None where nothing was found or the
+            workbook has too few rows.
         is_doubtful: That is below the threshold: better no answer than one from these rows.
         is_verbatim: The first hit answers this very question, so that its cell may be given as it stands.
     """
@@ -62,10 +63,12 @@ class Judge:
         self._rows = rows
         self._gain = gain
         self._may_quote = wrong_row_rate is not None
+        self._scales = calibration.scales
+        is_calibrated = answerability.place((0.0, 0.0), self._scales) is not None
         self.answer_from = (
-            None
-            if wrong_answer_rate is None
-            else calibration.answer_threshold(answerability.share(wrong_answer_rate))
+            answerability.share(wrong_answer_rate)
+            if wrong_answer_rate is not None and is_calibrated
+            else None
         )
         self.verbatim_from = (
             None if wrong_row_rate is None else calibration.verbatim_threshold(wrong_row_rate)
@@ -87,17 +90,15 @@ class Judge:
         signs = self._background.read(question, query.vector, dense, lexical, self._rows)
         if found is None or signs is None or not hits:
             return Judgement(None, None, is_doubtful=self.answer_from is not None, is_verbatim=False)
-        answerability = self._answerability.score(signs)
+        place = self._answerability.place(self._answerability.sums(signs), self._scales)
         same = [_letters(hit.row.question) == _letters(question) for hit in hits[:2]]
         once = same[0] and not any(same[1:])
         near = self.verbatim_from is not None and found.score > self.verbatim_from
         agreed = found.row_id == hits[0].row.row_id and not tied
         # The same question twice, with two answers: neither is the answer.
         is_verbatim = self._may_quote and (once or (near and agreed and not any(same)))
-        doubtful = self.answer_from is not None and answerability <= self.answer_from
-        return Judgement(
-            found.score, answerability, is_doubtful=doubtful and not any(same), is_verbatim=is_verbatim
-        )
+        doubtful = self.answer_from is not None and place is not None and place <= self.answer_from
+        return Judgement(found.score, place, is_doubtful=doubtful and not any(same), is_verbatim=is_verbatim)
 
 
 def _letters(text: str) -> str:

@@ -6,14 +6,13 @@ same as a row. Opens no files.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Row, normalised
-from rag.answerability import Answerability, shipped_answerability
+from rag.answerability import NOTHING, Answerability, Sums, shipped_answerability
 from rag.evidence import lexical_share
 from rag.lexical import LexicalStage
 from rag.signs import DEPTH, Background, Signs
@@ -77,10 +76,10 @@ class AskedOfRows:
         lexical = [ranked for ranked in lexical if ranked.score > 0]
         return self._all.background.read(self._question, self._vector, dense, lexical, self._all.rows)
 
-    def answerability(self, without: Sequence[int] | NDArray[np.intp] = ()) -> float:
-        """Return the score of rag.answerability; -inf where no row is left."""
+    def sums(self, without: Sequence[int] | NDArray[np.intp] = ()) -> Sums:
+        """Return both sums of rag.answerability; -inf where no row is left."""
         signs = self.signs(without)
-        return -math.inf if signs is None else self._all.weights.score(signs)
+        return NOTHING if signs is None else self._all.weights.sums(signs)
 
 
 def _best(scores: NDArray[np.float32], without: Sequence[int] | NDArray[np.intp]) -> list[tuple[int, float]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from data.records import HeldOutQuestion
+from rag.answerability import Sums
 from rag.calibration import load_calibration
 from rag.index import CALIBRATION, LEXICAL, VECTORS
 from rag.knowledge import KnowledgeIndex
@@ -80,22 +81,29 @@ def measure_refusal(
     topics = Topics(index.rows, row_vectors)
     asked = _asked(index, leaving_out, answerable)
     right = [places[question.row_id] for question in answerable]
-    own = [each.answerability() for each in asked]
+
+    def score(sums: Sums) -> float:
+        # Of a workbook of a few rows, which has no scale, the sum itself: it still orders questions.
+        place = leaving_out.weights.place(sums, calibration.scales)
+        return sums[0] if place is None else place
+
+    is_calibrated = leaving_out.weights.place((0.0, 0.0), calibration.scales) is not None
+    own = [score(each.sums()) for each in asked]
     kinds = {
         "topic left out": [
-            each.answerability(topics.of(place)) for each, place in zip(asked, right, strict=True)
+            score(each.sums(topics.of(place))) for each, place in zip(asked, right, strict=True)
         ],
-        "row left out": [each.answerability([place]) for each, place in zip(asked, right, strict=True)],
+        "row left out": [score(each.sums([place])) for each, place in zip(asked, right, strict=True)],
     }
     if unanswerable:
-        sheet = [each.answerability() for each in _asked(index, leaving_out, unanswerable)]
+        sheet = [score(each.sums()) for each in _asked(index, leaving_out, unanswerable)]
         kinds = {"unanswerable": sheet, **kinds}
     return RefusalReport(
         num_answerable=len(own),
         num_unanswerable={name: len(scores) for name, scores in kinds.items()},
         auroc={name: auroc(own, scores) for name, scores in kinds.items()},
         at_rates=[
-            _at_rate(rate, calibration.answer_threshold(leaving_out.weights.share(rate)), own, kinds)
+            _at_rate(rate, leaving_out.weights.share(rate) if is_calibrated else None, own, kinds)
             for rate in rates
         ],
         coverage_at_risk={

@@ -93,7 +93,7 @@ async def _answering(
     if grounding.refusal is not None:
         record.is_refusal = True
         _keep(gateway, question, grounding, "refused")
-        return refused(grounding, grounding.refusal, stale)
+        return refused(grounding, grounding.refusal, base_url, stale)
     # A client's stop strings and log-probabilities are about the model's own text.
     may_add = not body.stops and not fields.get("logprobs")
     if grounding.verbatim is not None and may_add and _fits(grounding, grounding.verbatim, body.length):

@@ -88,14 +88,22 @@ async def word_for_word(
     yield End("stop", _NO_USAGE)
 
 
-async def refused(grounding: Grounding, refusal: str, stale: Stale | None = None) -> Pieces:
-    """Yield the answer to a question that the knowledge base does not answer; no engine is asked."""
+async def refused(grounding: Grounding, refusal: str, base_url: str, stale: Stale | None = None) -> Pieces:
+    """Yield the answer to a question that the knowledge base does not answer; no engine is asked.
+
+    `context.nearest` is the row that the refusal names, in the shape of a citation; it is none.
+    """
     yield Text(refusal)
+    nearest = {}
+    if grounding.led_to is not None:
+        row = grounding.rows[grounding.led_to]
+        nearest["nearest"] = _passage(row, row_url(base_url, row.row_id), grounding.scores[grounding.led_to])
     context = {
         "citations": [],
         "intent": _intent(grounding.searched),
         "no_answer": True,
         "quoted": False,
+        **nearest,
         **_forced(stale),
     }
     yield Extra({"annotations": [], "context": context}, {"citations": [], "search_results": []})

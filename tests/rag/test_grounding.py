@@ -21,6 +21,7 @@ class FixedIndex:
     rows: tuple[Row, ...]
     version: str = "0123456789ab"
     num_best: int = 1
+    answerability: float | None = None
     is_doubtful: bool = False
     is_verbatim: bool = False
     only: RowFilter | None = None
@@ -34,6 +35,7 @@ class FixedIndex:
             tuple(hits[:top_k]),
             {"embed": 1.0, "retrieve": 2.0},
             self.num_best,
+            answerability=self.answerability,
             is_doubtful=self.is_doubtful,
             is_verbatim=self.is_verbatim,
         )
@@ -188,6 +190,13 @@ def test_a_doubtful_find_is_refused_and_a_verbatim_one_named() -> None:
     of_else = Grounder(FixedIndex((SALT,), is_doubtful=True)).ground([user("你好")])
     assert of_else.refusal is not None
     assert SALT.question not in of_else.refusal
+    assert of_else.led_to is None
+    for answerability, is_named in ((0.3, True), (-0.2, False)):
+        index = FixedIndex((COLD, SALT), is_doubtful=True, answerability=answerability)
+        likely = Grounder(index).ground([user("你好")])
+        assert likely.refusal is not None
+        assert (COLD.question in likely.refusal) is is_named
+        assert (likely.led_to is not None and likely.rows[likely.led_to] == COLD) is is_named
     for found in ((SALT, COLD), (COLD, SALT)):
         grounding = Grounder(FixedIndex(found, is_verbatim=True)).ground([user("盐吃多少")])
         assert grounding.verbatim is not None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.records import Row
-from rag.answerability import Answerability
+from rag.answerability import Answerability, Scale
 from rag.calibration import Calibration
 from rag.judgement import Judge
 from rag.signs import Background, Signs
@@ -17,13 +17,12 @@ from tests.rag.rows import COLD, ROWS, SALT, row
 # An unanswerable question exceeds 0.90 once in ten times, half the way from 0.85 to 0.95; a wrong row 0.95 as often.
 _CALIBRATION = Calibration(
     8.0,
-    (0.95,) * 24,
     (*(0.95 - 0.01 * step for step in range(17, 0, -1)), 0.95, 0.96),
-    (0.85,) * 24,
+    (Scale((0.95,) * 24, (0.85,) * 24), Scale((), ())),
 )
 _COSINE_ALONE = Answerability(
     {name: float(name == "cosine") for name in Signs.__dataclass_fields__},
-    offset=0.0,
+    {},
     unanswerable=(*(0.01 * step for step in range(9)), 0.5),
 )
 
@@ -51,7 +50,8 @@ def judge(
         hits,
         tied=tied,
     )
-    assert judged.evidence == judged.answerability == score
+    assert judged.evidence == score
+    assert judged.answerability == pytest.approx((score - 0.85) / 0.1)
     return judged.is_doubtful, judged.is_verbatim
 
 
@@ -100,7 +100,7 @@ def test_nothing_found_is_doubtful_where_refusal_is_chosen() -> None:
 
 @pytest.mark.parametrize("rate", [0.0001, 0.001])
 def test_too_few_rows_refuse_nothing_and_only_equal_questions_are_verbatim(rate: float) -> None:
-    few = dataclasses.replace(_CALIBRATION, own=(0.95,) * 23)
+    few = dataclasses.replace(_CALIBRATION, scales=(Scale((0.95,) * 23, (0.85,) * 24), Scale((), ())))
     judged = a_judge(few, wrong_answer_rate=rate)
     assert judged.answer_from is None
     assert judge("盐怎么吃", 0.1, _SALT, wrong_answer_rate=rate) == (True, False)

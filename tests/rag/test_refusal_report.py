@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.errors import InputError
@@ -22,7 +23,7 @@ def test_auroc_is_the_share_of_pairs_in_order() -> None:
     assert auroc([1.0, 3.0], [2.0]) == 0.5
 
 
-def test_measured_and_searched_scores_are_the_same(knowledge: KnowledgeIndex) -> None:
+def test_what_is_measured_of_a_few_rows_orders_questions_all_the_same(knowledge: KnowledgeIndex) -> None:
     asked = HeldOutQuestion("每天吃盐不要超过多少", SALT.row_id, SALT.answer, "x")
     other = HeldOutQuestion("哪家医院好", "", "", "x")
     report = measure_refusal(knowledge, [asked, other], [other])
@@ -30,7 +31,8 @@ def test_measured_and_searched_scores_are_the_same(knowledge: KnowledgeIndex) ->
     assert report.num_unanswerable == {"unanswerable": 1, "topic left out": 1, "row left out": 1}
     for name, question in (("answerable", asked), ("unanswerable", other)):
         found = knowledge.search(question.question).answerability
-        assert report.scores[name][0] == pytest.approx(found, abs=0.05)
+        assert found is None  # two rows make no scale, and the sum itself orders questions
+        assert np.isfinite(report.scores[name][0])
     with pytest.raises(ValueError, match="no question names a row"):
         measure_refusal(knowledge, [other], [])
 
@@ -62,6 +64,9 @@ def test_a_chosen_rate_makes_weak_matches_doubtful(tiny_embedding: Path, tmp_pat
     plain = open_index(tmp_path / "index", tiny_embedding, RetrieveSection(wrong_answer_rate=None))
     assert opened.search("xyz unrelated words").is_doubtful
     assert not plain.search("xyz unrelated words").is_doubtful
+    asked = HeldOutQuestion("病乙 饮食 怎么办", rows[3].row_id, rows[3].answer, "x")
+    measured = measure_refusal(opened, [asked], []).scores["answerable"]
+    assert measured == pytest.approx([opened.search(asked.question).answerability], abs=0.05)
     own = opened.search(rows[4].question)
     assert (own.is_doubtful, own.is_verbatim) == (False, True)
     assert not plain.search(rows[4].question).is_verbatim

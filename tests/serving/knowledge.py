@@ -58,6 +58,7 @@ class ThreeRows:
             kb_version=self.version,
             searched=str(messages[-1]["content"]),
             refusal=refusal,
+            led_to=1 if refusal and "高血压" in messages[-1]["content"] else None,
             quotable=1 if "水果" in messages[-1]["content"] else None,
             verbatim=len(rows) - 1 if "喝水" in messages[-1]["content"] else None,
             rival=2 if "水果" in messages[-1]["content"] else None,

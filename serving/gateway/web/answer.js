@@ -43,6 +43,8 @@ export class Answer {
       this.node.append(make("ol", "sources", ...items));
     }
     if (this.context?.no_answer) this._badge(words().refused, "refused");
+    const nearest = this.context?.nearest;
+    if (nearest) this.node.append(make("p", "sources", this._button("", `${words().nearest} ${nearest.title}`, nearest)));
     if (this.context?.quoted) this._badge(words().quoted, "quoted");
     if (this.finishReason === "length") this._badge(words().cut, "cut");
     this._time();

@@ -186,7 +186,18 @@ def test_refusal_asks_no_engine(gateway: Running, engine: ScriptedEngine, stream
     assert finish_reason == "stop"
     assert message["annotations"] == []
     assert message["context"]["no_answer"] is True
+    assert "nearest" not in message["context"]
     assert engine.requests == []
+
+
+def test_a_refusal_leads_to_the_row_that_may_be_meant(gateway: Running) -> None:
+    asked = [{"role": "user", "content": "今天天气对高血压有影响吗"}]
+    message = gateway.client.chat.completions.create(model="base-rag", messages=asked).choices[0].message
+    context = message.model_dump()["context"]
+    assert context["no_answer"] is True and context["citations"] == []
+    assert context["nearest"]["chunk_id"] == ROWS[1].row_id
+    page = httpx.get(context["nearest"]["url"], headers={"Accept": "text/html"})
+    assert page.status_code == 200 and ROWS[1].answer in page.text
 
 
 def test_questions_without_an_answer_are_kept(gateway: Running, engine: ScriptedEngine, kept: Path) -> None:

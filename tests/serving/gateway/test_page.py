@@ -141,6 +141,9 @@ def test_refused_quoted_failed(gateway: Running, engine: ScriptedEngine, page: P
     _ask(page, "今天天气")
     assert REFUSAL in _last(page, ".words")
     assert page.evaluate("document.querySelector('.badge').dataset.kind") == "refused"
+    assert page.evaluate("document.querySelectorAll('.answer .sources').length") == 0
+    _ask(page, "天气对高血压")
+    assert ROWS[1].title in _last(page, ".sources button")
     _ask(page, "要喝水吗")
     assert _last(page, ".badge") == "Word for word from the workbook"
     assert ROWS[2].answer in _last(page, ".words")
