@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from data.records import Row
 from rag.ranking import highest
 from rag.stages import Query, Ranked
-from rag.terms import terms
+from rag.terms import stems
 
 _ARRAYS = "coverage.npz"
 _TERMS = "terms.json"
@@ -54,7 +54,7 @@ class CoverageStage:
 
         A score is at most 1: the share, less where the message is under four times as long as a question.
         """
-        said = terms(query.text)
+        said = stems(query.text)
         length = min((len(said) / self._usual_length - 1) / (_FULL_LENGTH - 1), 1.0)
         if length <= 0:
             return []
@@ -70,7 +70,7 @@ class CoverageStage:
 
 def write_coverage(folder: Path, rows: Sequence[Row]) -> None:
     """Save in `folder` which rows' questions hold each term, and the terms' weights."""
-    questions = [terms(row.question) for row in rows]
+    questions = [stems(row.question) for row in rows]
     rows_of: dict[str, list[int]] = {}
     for place, question in enumerate(questions):
         for term in dict.fromkeys(question):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data.records import Row
 from rag.ranking import highest
 from rag.stages import Query, Ranked
-from rag.terms import terms
+from rag.terms import stems
 
 SPREADS_PER_BM25 = 0.1
 """A BM25 score of 10 weighs as much as one standard deviation of the cosines between rows. Between half and twice
@@ -123,8 +123,8 @@ def write_lexical(
 
 
 def _row_terms(row: Row, question_weight: int) -> list[str]:
-    title = terms(f"{row.info_1} {row.info_2}")
-    return title + terms(row.question) * question_weight + terms(row.answer)
+    title = stems(f"{row.info_1} {row.info_2}")
+    return title + stems(row.question) * question_weight + stems(row.answer)
 
 
 class LexicalStage:
@@ -156,7 +156,7 @@ class LexicalStage:
     def scores(self, text: str) -> NDArray[np.float32]:
         """Return every row's BM25 score, (number of rows,); 0 where it shares no term with `text`."""
         scores = np.zeros(len(self._row_ids), np.float32)
-        for term in terms(text):
+        for term in stems(text):
             if (place := self._places.get(term)) is not None:
                 entries = slice(self._starts[place], self._starts[place + 1])
                 scores[self._rows[entries]] += self._weights[entries]

@@ -19,7 +19,7 @@ from rag.evidence import lexical_share
 from rag.fusion import fuse_scores
 from rag.lexical import LexicalStage
 from rag.stages import Ranked
-from rag.terms import terms
+from rag.terms import stems
 
 DEPTH = 50
 """Rows of each ranking that are looked at."""
@@ -135,8 +135,8 @@ class Background:
         return (float(np.mean(np.array(others) @ best)) - self._centre) / self._spread
 
     def _said(self, question: str, row: Row) -> float:
-        held = set(terms(f"{row.info_1} {row.info_2} {row.question} {row.answer}"))
-        rarities = {term: self._lexical.rarity(term) for term in dict.fromkeys(terms(question))}
+        held = set(stems(f"{row.info_1} {row.info_2} {row.question} {row.answer}"))
+        rarities = {term: self._lexical.rarity(term) for term in dict.fromkeys(stems(question))}
         total = sum(rarities.values())
         return sum(rarity for term, rarity in rarities.items() if term in held) / total if total else 0.0
 

@@ -6,11 +6,15 @@ Chinese is written without blanks, and a bigram needs no dictionary to be right 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+
+import snowballstemmer
 
 from data.records import normalised
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
 _CJK_CHARACTER = re.compile(f"[{_CJK}]")
+_ENGLISH = re.compile("[a-z]+")
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 
 
@@ -37,4 +41,18 @@ def terms(text: str) -> list[str]:
             found += [run[place : place + 2] for place in range(len(run) - 1)]
         else:
             found.append(run)
+    return found
+
+
+def stems(text: str) -> list[str]:
+    """Return the terms of `text`, English words without their endings: a printer and printers are the same."""
+    return [_stem(term) for term in terms(text)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _stem(term: str) -> str:
+    if _ENGLISH.fullmatch(term) is None:
+        return term
+    # Keeps what it works on in itself, so that two threads may not share one.
+    found: str = snowballstemmer.stemmer("english").stemWord(term)
     return found

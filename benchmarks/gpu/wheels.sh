@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 wheels=$(mktemp -d); site=$(mktemp -d); trap 'rm -rf "$wheels" "$site"' EXIT
 lock() { grep -iE "^($1)==" requirements.lock; }
-names='chromadb|langchain-core|langchain-chroma|langchain-text-splitters|langchain-protocol|langsmith|bm25s|pypdf|orjson'
+names='chromadb|langchain-core|langchain-chroma|langchain-text-splitters|langchain-protocol|langsmith|bm25s|snowballstemmer|pypdf|orjson'
 names+='|tenacity|jsonpatch|jsonpointer|uuid_utils|requests-toolbelt|zstandard|opentelemetry-.*|googleapis-common-protos'
 names+='|protobuf|pydantic-settings|python-dotenv|pybase64|overrides|importlib_resources|mmh3|bcrypt|pypika|jsonschema'
 names+='|jsonschema-specifications|referencing|rpds-py|build|distro|annotated-types|defusedxml|et_xmlfile|ftfy|gguf'

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rag.terms import has_cjk, terms
+from rag.terms import has_cjk, stems, terms
 
 
 def test_chinese_gives_bigrams_and_the_rest_words() -> None:
@@ -23,3 +23,10 @@ def test_scripts_are_told_apart() -> None:
     assert has_cjk("take 阿司匹林")
     assert has_cjk("ひらがな")
     assert not has_cjk("Überdosis № 5")
+
+
+def test_english_words_lose_their_endings_and_nothing_else_does() -> None:
+    assert stems("The VPN disconnects, disconnecting printers") == [
+        "the", "vpn", "disconnect", "disconnect", "printer",
+    ]  # fmt: skip
+    assert stems("高血压 5mg Überdosis") == terms("高血压 5mg Überdosis")
