@@ -41,7 +41,7 @@ def _gateway_lines(result: Result) -> list[tuple[str, str]]:
 
 
 def _gateway_body(result: Result) -> str:
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for load, found in _loads(result).items():
         for way, title in _WAYS.items():
             if way in found:
@@ -55,15 +55,32 @@ def _gateway_body(result: Result) -> str:
                         f"{figures['output_tokens_per_s']:,.0f}",
                         "" if way == "direct" else f"{100 * share:.1f}%",
                         f"{figures['ttft_ms']['p50']:.0f} / {figures['ttft_ms']['p99']:.0f}",
+                        _after_burst(figures),
                     )
                 )
     rounds = len(next(iter(_loads(result).values()))["direct"]["output_tokens_per_s_by_round"])
-    head = ("load", "", "requests", "output tokens/s", "of TurboMind alone", "TTFT p50 / p99 (ms)")
+    head = ["load", "", "requests", "output tokens/s", "of TurboMind alone", "TTFT p50 / p99 (ms)"]
+    if any(row[-1] for row in rows):
+        head.append("p50 after the opening burst, added (ms)")
+    else:
+        rows = [row[:-1] for row in rows]
     return (
         f"{result['gpu']}; random weights of Qwen2.5-7B's shape, about 700 tokens in and 150 out, turn about on the "
         f"same server; rounds: {rounds}. An open load (/s) is as fast as its arrivals.\n\n"
         + table(head, rows)
     )
+
+
+def _after_burst(figures: Mapping[str, Any]) -> str:
+    """Return the median after the burst that a closed load begins with, and what it is more than TurboMind alone's."""
+    if "ttft_ms_after_burst" not in figures:
+        return ""
+    told = f"{figures['ttft_ms_after_burst']['p50']:.1f}"
+    added = figures.get("added_ttft_ms_after_burst")
+    if added is None:
+        return told
+    low, high = figures["added_ttft_p50_ms_after_burst_interval"]
+    return f"{told}, {added['p50']:+.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _workbooks(result: Result) -> dict[str, Mapping[str, Any]]:

@@ -1,0 +1,23 @@
+"""What the table of a gateway in front of TurboMind says of the burst that a load begins with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.gpu.paired import compared
+from benchmarks.tables.gpu_gateway_sections import GPU_GATEWAY_SECTIONS
+
+
+def _round(first_ms: float) -> dict[str, Any]:
+    figures = {"output_tokens_per_s": 100.0, "duration_s": 10.0, "num_failed": 0, "tpot_ms": {"p50": 8.0}}
+    requests = [{"ttft_ms": 10 * first_ms, "tokens": 5.0}, *({"ttft_ms": first_ms, "tokens": 5.0},) * 3]
+    return {"figures": figures, "requests": requests}
+
+
+def test_the_rest_of_a_load_stands_apart_where_it_was_measured() -> None:
+    records = {"direct": [_round(20.0)] * 2, "gateway": [_round(21.0)] * 2}
+    for width, expected in ((1, "21.0, +1.0 [1.0, 1.0]"), (0, None)):
+        step = {"rounds": 2, "32 at once": compared(records, width)}
+        shown = GPU_GATEWAY_SECTIONS[0].body({"gpu": "G", "steps": {"rounds, 2": step}})
+        assert ("after the opening burst" in shown) is (expected is not None)
+        assert expected is None or expected in shown
