@@ -50,6 +50,11 @@ class Calibration:
     row_left_out: tuple[float, ...]
     scales: tuple[Scale, Scale]
 
+    @property
+    def is_enough(self) -> bool:
+        """Whether the workbook has questions enough to say where another one lies."""
+        return any(scale.place(0.0) is not None for scale in self.scales)
+
     def verbatim_threshold(self, wrong_row_rate: float) -> float | None:
         """Return the score that a wrong row exceeds at most so often; None: too few questions to say."""
         return _threshold(self.row_left_out, wrong_row_rate)

@@ -64,10 +64,9 @@ class Judge:
         self._gain = gain
         self._may_quote = wrong_row_rate is not None
         self._scales = calibration.scales
-        is_calibrated = answerability.place((0.0, 0.0), self._scales) is not None
         self.answer_from = (
             answerability.share(wrong_answer_rate)
-            if wrong_answer_rate is not None and is_calibrated
+            if wrong_answer_rate is not None and calibration.is_enough
             else None
         )
         self.verbatim_from = (

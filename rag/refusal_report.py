@@ -87,7 +87,6 @@ def measure_refusal(
         place = leaving_out.weights.place(sums, calibration.scales)
         return sums[0] if place is None else place
 
-    is_calibrated = leaving_out.weights.place((0.0, 0.0), calibration.scales) is not None
     own = [score(each.sums()) for each in asked]
     kinds = {
         "topic left out": [
@@ -103,7 +102,7 @@ def measure_refusal(
         num_unanswerable={name: len(scores) for name, scores in kinds.items()},
         auroc={name: auroc(own, scores) for name, scores in kinds.items()},
         at_rates=[
-            _at_rate(rate, leaving_out.weights.share(rate) if is_calibrated else None, own, kinds)
+            _at_rate(rate, leaving_out.weights.share(rate) if calibration.is_enough else None, own, kinds)
             for rate in rates
         ],
         coverage_at_risk={

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CPUINFO = Path("/proc/cpuinfo")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
-def gains_by_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
+def gains_by_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
     """Tell whether this CPU multiplies matrices faster in bfloat16 than in float32; False where it does not say.
 
     Emulating it is slower. So are Intel's vector instructions for it, where the matrix unit (AMX) is absent or hidden:

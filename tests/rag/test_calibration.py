@@ -96,6 +96,7 @@ def test_calibration_separates_kept_rows_from_left_out_ones(tmp_path: Path) -> N
         assert list(scale.own) == sorted(scale.own)
         assert np.median(scale.topic_left_out) < np.median(scale.own)
         assert scale.place(float(np.median(scale.own))) == 1.0
+    assert made.is_enough
 
 
 def test_it_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_a_workbook_of_one_topic_or_one_row_promises_nothing(tmp_path: Path) -> 
     vectors = vectors_of(rows)
     made = calibrate(rows, vectors, lexical_of(rows, tmp_path), 0.1, range(4), vectors)
     assert [scale.topic_left_out for scale in made.scales] == [(), ()]
-    assert made.scales[0].place(1.0) is None
+    assert made.scales[0].place(1.0) is None and not made.is_enough
     alone = list(ROWS[:1])
     made = calibrate(alone, vectors[:1], lexical_of(alone, tmp_path / "one"), 0.1, [0], vectors[:1])
     assert made.row_left_out == ()
