@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from serving.bookkeeping import opened_access, request_log
 from serving.engines.client import engine_client
 from serving.engines.ports import bind_port
+from serving.garbage import settle
 from serving.gateway.parts import GatewaySettings
 from serving.lineup import Lineup
 from serving.release import Release, make_release, retire
@@ -142,8 +143,10 @@ async def _run(
                     await switch.drained(old.app, old.service.settings.request_timeout_s)
             finally:
                 await retire(old, new)
+                settle()
 
         def announce() -> None:
+            settle()
             url = _url(bound)
             stack.enter_context(announced(folder, url))
             on_ready(url)
