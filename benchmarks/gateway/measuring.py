@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,58 @@ def latency_ms(url: str, *, rate: float, seconds: float, stream: bool, seed: int
         exchanges = runner.run(run())
     _check(exchanges, stream)
     return [1000 * ((exchange.ended_s or 0.0) - exchange.due_s) for exchange in exchanges]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What happens to events that an engine sends to all its streams at once (benchmarks.gateway.stepping).
+
+    Attributes:
+        num_streams: Answers under way.
+        delay_ms: From the end of the engine's step to the client, by percentile.
+        processor_us: Processor time of the system's process for an event.
+    """
+
+    num_streams: int
+    delay_ms: Mapping[str, float]
+    processor_us: float
+
+
+def steps(url: str, pid: int, *, num_streams: int, num_rounds: int = 2) -> Steps:
+    """Ask `num_streams` at once, `num_rounds` times.
+
+    Raises:
+        GroundTuneError: a request was not answered in full.
+    """
+    address = parse_address(url)
+    requests = _requests(address, num_streams, True)
+
+    async def run() -> tuple[list[float], float]:
+        delays_ms: list[float] = []
+        used_s = 0.0
+        pool = ConnectionPool(address, 60.0)
+        for number in range(1 + num_rounds):
+            before_s = processor_s(pid)
+            exchanges = await closed_loop(pool, requests, num_streams)
+            _check(exchanges, True)
+            if number:  # the first round is to warm up
+                used_s += processor_s(pid) - before_s
+                delays_ms += [delay for exchange in exchanges for delay in _delays_ms(exchange)]
+        pool.close()
+        return delays_ms, used_s
+
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        delays_ms, used_s = runner.run(run())
+    return Steps(num_streams, percentiles(delays_ms), round(1e6 * used_s / len(delays_ms), 1))
+
+
+def _delays_ms(exchange: Exchange) -> list[float]:
+    """Return how long each event was under way; the first, which has the request's own time in it, is left out."""
+    found = []
+    for at_s, part in exchange.chunks:
+        for text in re.findall(rb'"content": "([0-9.]+) "', part):
+            found.append(1000 * (at_s - float(text)))
+    return found[1:]
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

@@ -23,7 +23,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         service = Service(
             lineup=Lineup(models, ()),
-            settings=GatewaySettings(),
+            settings=GatewaySettings(max_running=1024, max_requests=1024),
             host="127.0.0.1",
             port=port,
             start_timeout_s=30.0,

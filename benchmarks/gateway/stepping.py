@@ -1,0 +1,84 @@
+"""An engine that works in steps, as those that batch do: at each, every stream gets its next event, all at once.
+
+    python -m benchmarks.gateway.stepping PORT [--tokens N] [--step-ms M]
+
+An event's text is the time at which its step ended, so that whoever reads it knows how long it was under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from typing import cast
+
+import httptools
+import uvloop
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_EVENT = (
+    'data: {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": '
+    '[{"index": 0, "delta": %s, "logprobs": null, "finish_reason": %s}]}\n\n'
+)
+
+
+class _Stream(asyncio.Protocol):
+    """A connection; `left` tokens of its answer are still to come."""
+
+    def __init__(self, running: set[_Stream], num_tokens: int) -> None:
+        self._running = running
+        self._num_tokens = num_tokens
+        self._parser = httptools.HttpRequestParser(self)
+        self.left = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._running.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self.left = self._num_tokens
+        self._running.add(self)
+
+    def step(self, text: bytes) -> None:
+        """Send the next event; the first with the head, the last with the end."""
+        parts = [_HEAD] if self.left == self._num_tokens else []
+        parts.append(text)
+        self.left -= 1
+        if self.left == 0:
+            parts += [_chunk(_EVENT % ("{}", '"stop"')), _chunk("data: [DONE]\n\n"), b"0\r\n\r\n"]
+            self._running.discard(self)
+        self._transport.write(b"".join(parts))
+
+
+def _chunk(event: str) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(event), event.encode())
+
+
+async def _serve(port: int, num_tokens: int, step_s: float) -> None:
+    running: set[_Stream] = set()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Stream(running, num_tokens), "127.0.0.1", port, backlog=1024)
+
+    def step(due_s: float) -> None:
+        text = _chunk(_EVENT % (f'{{"content": "{time.monotonic():.6f} "}}', "null"))
+        for stream in tuple(running):
+            stream.step(text)
+        loop.call_at(due_s + step_s, step, due_s + step_s)
+
+    step(loop.time())
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--step-ms", type=float, default=50.0)
+    options = parser.parse_args()
+    uvloop.run(_serve(options.port, options.tokens, options.step_ms / 1000))
