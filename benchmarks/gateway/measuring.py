@@ -24,6 +24,9 @@ from data.errors import GroundTuneError
 
 _SETTINGS = RequestSettings("base", 256, with_usage=False)
 _WARM_UP = 100
+# About 700 tokens, as a question with the rows to answer it from.
+_PROMPT = "能吃盐吗?" + "Antihypertensive treatment is recommended. " * 85
+_TIMES = re.compile(rb'"content": "([0-9.]+) ([0-9.]+) "')
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -100,54 +103,61 @@ def latency_ms(url: str, *, rate: float, seconds: float, stream: bool, seed: int
 
 @dataclass(frozen=True)
 class Steps:
-    """What happens to events that an engine sends to all its streams at once (benchmarks.gateway.stepping).
+    """What becomes of events that an engine sends to all its streams at once (benchmarks.gateway.stepping).
 
     Attributes:
         num_streams: Answers under way.
-        delay_ms: From the end of the engine's step to the client, by percentile.
-        processor_us: Processor time of the system's process for an event.
+        first_ms: What a request and its first token were under way together, without the engine's own time, by
+            percentile; of requests that came while the others ran.
+        next_ms: The same of a later token.
+        processor_us: Processor time of the system's process for a token.
     """
 
     num_streams: int
-    delay_ms: Mapping[str, float]
+    first_ms: Mapping[str, float]
+    next_ms: Mapping[str, float]
     processor_us: float
 
 
-def steps(url: str, pid: int, *, num_streams: int, num_rounds: int = 2) -> Steps:
-    """Ask `num_streams` at once, `num_rounds` times.
+def steps(url: str, pid: int, *, num_streams: int, num_waves: int = 4) -> Steps:
+    """Keep `num_streams` answers under way until `num_waves` times as many are whole.
 
     Raises:
         GroundTuneError: a request was not answered in full.
     """
     address = parse_address(url)
-    requests = _requests(address, num_streams, True)
+    settings = RequestSettings(_SETTINGS.model, 100, with_usage=False, length_spread=0.5)
+    requests = chat_requests([_PROMPT] * num_streams * num_waves, address, settings)
 
-    async def run() -> tuple[list[float], float]:
-        delays_ms: list[float] = []
-        used_s = 0.0
+    async def run() -> tuple[list[Exchange], float]:
         pool = ConnectionPool(address, 60.0)
-        for number in range(1 + num_rounds):
-            before_s = processor_s(pid)
-            exchanges = await closed_loop(pool, requests, num_streams)
-            _check(exchanges, True)
-            if number:  # the first round is to warm up
-                used_s += processor_s(pid) - before_s
-                delays_ms += [delay for exchange in exchanges for delay in _delays_ms(exchange)]
+        _check(await closed_loop(pool, requests[:num_streams], num_streams), True)
+        used_s = processor_s(pid)
+        exchanges = await closed_loop(pool, requests, num_streams)
+        used_s = processor_s(pid) - used_s
         pool.close()
-        return delays_ms, used_s
+        _check(exchanges, True)
+        return exchanges, used_s
 
     with asyncio.Runner(loop_factory=precise_loop) as runner:
-        delays_ms, used_s = runner.run(run())
-    return Steps(num_streams, percentiles(delays_ms), round(1e6 * used_s / len(delays_ms), 1))
+        exchanges, used_s = runner.run(run())
+    under_way = [_under_way_ms(exchange) for exchange in exchanges]
+    return Steps(
+        num_streams,
+        percentiles([first for first, _ in under_way[num_streams:]]),
+        percentiles([each for _, later in under_way for each in later]),
+        round(1e6 * used_s / sum(1 + len(later) for _, later in under_way), 1),
+    )
 
 
-def _delays_ms(exchange: Exchange) -> list[float]:
-    """Return how long each event was under way; the first, which has the request's own time in it, is left out."""
-    found = []
-    for at_s, part in exchange.chunks:
-        for text in re.findall(rb'"content": "([0-9.]+) "', part):
-            found.append(1000 * (at_s - float(text)))
-    return found[1:]
+def _under_way_ms(exchange: Exchange) -> tuple[float, list[float]]:
+    """Return how long the request and its first token, and each later token, were under way."""
+    found = [
+        (1000 * (at_s - float(ended_s)), 1000 * (float(came_s) - (exchange.sent_s or 0.0)))
+        for at_s, part in exchange.chunks
+        for ended_s, came_s in _TIMES.findall(part)
+    ]
+    return sum(found[0]), [back for back, _ in found[1:]]
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

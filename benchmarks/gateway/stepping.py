@@ -1,14 +1,16 @@
 """An engine that works in steps, as those that batch do: at each, every stream gets its next event, all at once.
 
-    python -m benchmarks.gateway.stepping PORT [--tokens N] [--step-ms M]
+    python -m benchmarks.gateway.stepping PORT [--step-ms M]
 
-An event's text is the time at which its step ended, so that whoever reads it knows how long it was under way.
+An answer has as many tokens as were asked for. Each is two times of the system's monotonic clock, when its step ended
+and when the request came, so that whoever reads it knows how long both were under way.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import time
 from typing import cast
 
@@ -23,13 +25,15 @@ _EVENT = (
 
 
 class _Stream(asyncio.Protocol):
-    """A connection; `left` tokens of its answer are still to come."""
+    """A connection and the answer that runs on it."""
 
-    def __init__(self, running: set[_Stream], num_tokens: int) -> None:
+    def __init__(self, running: set[_Stream]) -> None:
         self._running = running
-        self._num_tokens = num_tokens
         self._parser = httptools.HttpRequestParser(self)
-        self.left = 0
+        self._parts: list[bytes] = []
+        self._came_s = 0.0
+        self._has_begun = False
+        self._left = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
@@ -41,16 +45,25 @@ class _Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
+    def on_message_begin(self) -> None:
+        self._parts = []
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
     def on_message_complete(self) -> None:
-        self.left = self._num_tokens
+        self._came_s = time.monotonic()
+        self._has_begun = False
+        self._left = json.loads(b"".join(self._parts) or b"{}").get("max_tokens", 1)
         self._running.add(self)
 
-    def step(self, text: bytes) -> None:
+    def step(self, ended_s: float) -> None:
         """Send the next event; the first with the head, the last with the end."""
-        parts = [_HEAD] if self.left == self._num_tokens else []
-        parts.append(text)
-        self.left -= 1
-        if self.left == 0:
+        parts = [] if self._has_begun else [_HEAD]
+        self._has_begun = True
+        parts.append(_chunk(_EVENT % (f'{{"content": "{ended_s:.6f} {self._came_s:.6f} "}}', "null")))
+        self._left -= 1
+        if self._left == 0:
             parts += [_chunk(_EVENT % ("{}", '"stop"')), _chunk("data: [DONE]\n\n"), b"0\r\n\r\n"]
             self._running.discard(self)
         self._transport.write(b"".join(parts))
@@ -60,15 +73,15 @@ def _chunk(event: str) -> bytes:
     return b"%x\r\n%s\r\n" % (len(event), event.encode())
 
 
-async def _serve(port: int, num_tokens: int, step_s: float) -> None:
+async def _serve(port: int, step_s: float) -> None:
     running: set[_Stream] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Stream(running, num_tokens), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(lambda: _Stream(running), "127.0.0.1", port, backlog=1024)
 
     def step(due_s: float) -> None:
-        text = _chunk(_EVENT % (f'{{"content": "{time.monotonic():.6f} "}}', "null"))
+        ended_s = time.monotonic()
         for stream in tuple(running):
-            stream.step(text)
+            stream.step(ended_s)
         loop.call_at(due_s + step_s, step, due_s + step_s)
 
     step(loop.time())
@@ -78,7 +91,6 @@ async def _serve(port: int, num_tokens: int, step_s: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
-    parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--step-ms", type=float, default=50.0)
     options = parser.parse_args()
-    uvloop.run(_serve(options.port, options.tokens, options.step_ms / 1000))
+    uvloop.run(_serve(options.port, options.step_ms / 1000))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -84,21 +82,8 @@ def run_load(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounter 
     Raises:
         GroundTuneError: the server cannot be reached, or does not answer the first question.
     """
-    with asyncio.Runner(loop_factory=precise_loop) as runner, _uncollected():
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
         return runner.run(_run(plan, questions, counter))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector off: its full collections stop every clock reading for tens of milliseconds."""
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounter | None) -> dict[str, Any]:

@@ -15,11 +15,15 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from serving.turns import Turns
+
 # Shorter than the five seconds after which engines close an idle connection, so that none is used as it closes.
 KEEPALIVE_S = 2.0
 _MOST_IDLE = 64
 # An engine is not read further while its answer waits for a slow client.
 _MOST_HELD_BYTES = 1 << 18
+# Of an answer: who speaks, and the first token.
+_URGENT_PARTS = 2
 
 
 class Wire:
@@ -28,6 +32,7 @@ class Wire:
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int], list[_Connection]] = {}
         self._all: set[_Connection] = set()
+        self._turns = Turns()
 
     @asynccontextmanager
     async def post(
@@ -81,7 +86,7 @@ class Wire:
     async def _connect(self, place: tuple[str, int], timeout_s: float) -> _Connection:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_s):
-            _, connection = await loop.create_connection(lambda: _Connection(self._all), *place)
+            _, connection = await loop.create_connection(lambda: _Connection(self._all, self._turns), *place)
         return connection
 
     def _kept(self, place: tuple[str, int]) -> _Connection | None:
@@ -133,13 +138,19 @@ class Answer:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, known: set[_Connection]) -> None:
+    def __init__(self, known: set[_Connection], turns: Turns) -> None:
         self._known = known
+        self._turns = turns
+        self._num_parts = 0
+        self._has_turn_coming = False
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser = httptools.HttpResponseParser(self)
         self._held: list[bytes] = []
         self._num_held_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
         self._has_head = self._is_whole = self._stays = self._is_paused = False
         self._is_lost = self._is_until_close = False
         self._fault: Exception | None = None
@@ -159,7 +170,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._is_lost:
             raise ConnectionResetError("the connection was closed")
         self._parser = httptools.HttpResponseParser(self)
-        self._held, self._num_held_bytes, self.status = [], 0, 0
+        self._held, self._num_held_bytes, self.status, self._num_parts = [], 0, 0, 0
         self._has_head = self._is_whole = self._stays = self.has_data = False
         self._is_until_close = True
         self._transport.write(request)
@@ -172,6 +183,7 @@ class _Connection(asyncio.Protocol):
         """Return what has come of the body; b"" at its end."""
         while not self._held and not self._is_whole:
             await self._wait(timeout_s)
+        self._num_parts += 1
         part = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held, self._num_held_bytes = [], 0
         if self._is_paused and self._transport is not None:
@@ -181,6 +193,7 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         self._is_lost = True
+        self._stop_timer()
         if self._transport is not None:
             self._transport.abort()
 
@@ -189,22 +202,50 @@ class _Connection(asyncio.Protocol):
             raise self._fault
         if self._is_lost:
             raise ConnectionResetError("the connection was closed")
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._waiter = loop.create_future()
-        timer = loop.call_later(timeout_s, self._time_out, self._waiter)
+        self._due_s = loop.time() + timeout_s
+        # A timer a wait would cost more than the wait's other work. One that runs already is set anew when it ends;
+        # one that would end too late is not left to.
+        if self._timer is None or self._timer.when() > self._due_s:
+            self._set_timer()
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
 
-    def _time_out(self, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done():
-            waiter.set_exception(TimeoutError("nothing came in time"))
+    def _set_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_at(self._due_s, self._look_at_clock)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at_clock(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._due_s:
+            self._set_timer()
+        else:
+            self._waiter.set_exception(TimeoutError("nothing came in time"))
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Let the reader go on: at once to an answer's beginning, and in its turn with the others after that."""
+        if self._num_parts < _URGENT_PARTS:
+            self._wake_now()
+        elif not self._has_turn_coming:
+            self._has_turn_coming = True
+            self._turns.do(self._wake_now)
+
+    def _wake_now(self) -> bool:
+        self._has_turn_coming = False
+        if self._waiter is None or self._waiter.done():
+            return False
+        self._waiter.set_result(None)
+        return True
 
     # asyncio's callbacks
 
@@ -227,6 +268,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._known.discard(self)
         self._is_lost = True
+        self._stop_timer()
         if self._has_head and self._is_until_close:
             self._is_whole = True
         self._wake()

@@ -16,7 +16,7 @@ from serving.access.budgets import Budgets
 from serving.access.keys import KeyRing
 from serving.gateway.errors import ApiError, client_closed, error_response, too_many
 from serving.gateway.record import RequestRecord, record_of
-from serving.gateway.turns import Turns
+from serving.turns import Turns
 
 _BEARER = "bearer "
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")

@@ -10,6 +10,7 @@ from typing import Any
 from serving.gateway.asking import Begun
 from serving.gateway.events import Events
 from serving.gateway.relay import End, Extra, LogProbs, Pieces, Text
+from serving.gateway.sse import TextLines, event_line
 
 PieceSource = Pieces | Begun
 
@@ -21,6 +22,11 @@ class AnswerHead:
     answer_id: str
     model: str
     created: int
+
+    @property
+    def mark(self) -> str:
+        """A text that no answer has and no other field of the answer."""
+        return f"{self.answer_id}-text"
 
     def part(self, kind: str, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """Return one JSON object of the API."""
@@ -77,19 +83,24 @@ async def chat_events(head: AnswerHead, pieces: PieceSource, include_usage: bool
         usage = {"usage": None} if include_usage else {}
         return head.part("chat.completion.chunk", [choice], **usage, **more)
 
-    yield chunk({"role": "assistant", "content": ""})
+    texts = TextLines(chunk({"content": head.mark}), head.mark)
+    held = [event_line(chunk({"role": "assistant", "content": ""}))]
     async with aclosing(pieces):
         async for piece in pieces:
             if isinstance(piece, Text):
-                yield chunk({"content": piece.text})
+                held.append(texts.line(piece.text))
+                if piece.more:
+                    continue
             elif isinstance(piece, Extra):
-                yield chunk({"content": "", **piece.fields}, **piece.top_level)
+                held.append(event_line(chunk({"content": "", **piece.fields}, **piece.top_level)))
             elif isinstance(piece, LogProbs):
-                yield chunk({"content": ""}, logprobs=piece.lists)
+                held.append(event_line(chunk({"content": ""}, logprobs=piece.lists)))
             else:
-                yield chunk({}, piece.finish_reason)
+                held.append(event_line(chunk({}, piece.finish_reason)))
                 if include_usage:
-                    yield head.part("chat.completion.chunk", [], usage=piece.usage)
+                    held.append(event_line(head.part("chat.completion.chunk", [], usage=piece.usage)))
+            yield b"".join(held)
+            held.clear()
 
 
 async def whole_completion(head: AnswerHead, pieces: PieceSource) -> dict[str, Any]:
@@ -123,16 +134,23 @@ async def completion_events(head: AnswerHead, pieces: PieceSource, include_usage
         choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}
         return head.part("text_completion", [choice], **({"usage": None} if include_usage else {}))
 
+    texts = TextLines(chunk(head.mark), head.mark)
+    held: list[bytes] = []
     async with aclosing(pieces):
         async for piece in pieces:
             if isinstance(piece, Text):
-                yield chunk(piece.text)
+                held.append(texts.line(piece.text))
+                if piece.more:
+                    continue
             elif isinstance(piece, LogProbs):
-                yield chunk("", logprobs=piece.lists)
+                held.append(event_line(chunk("", logprobs=piece.lists)))
             elif isinstance(piece, End):
-                yield chunk("", piece.finish_reason)
+                held.append(event_line(chunk("", piece.finish_reason)))
                 if include_usage:
-                    yield head.part("text_completion", [], usage=piece.usage)
+                    held.append(event_line(head.part("text_completion", [], usage=piece.usage)))
+            if held:
+                yield b"".join(held)
+                held.clear()
 
 
 def _extend(lists: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from serving.engines.engine import Engine
 from serving.gateway.attempts import answered
@@ -84,13 +84,13 @@ class Begun:
         await self._rest.aclose()
 
 
-async def begun(receive: Receive, pieces: Pieces, timeout_s: float) -> Begun:
+async def begun(scope: Scope, receive: Receive, pieces: Pieces, timeout_s: float) -> Begun:
     """Return `pieces` once the first is there, so that what fails before it is an error with its own status.
 
     It also lets the headers of a stream tell the time to the first token.
     """
     try:
-        first = await while_connected(receive, anext(pieces), timeout_s)
+        first = await while_connected(scope, receive, anext(pieces), timeout_s)
     except BaseException:
         await pieces.aclose()
         raise

@@ -45,16 +45,18 @@ def chat_routes(gateway: Gateway) -> APIRouter:
         answering = _answering(gateway, model, body, fields, record, gateway.base_url(request))
         # Without rows to search there is nothing to wait for yet, and watching the client would cost two tasks.
         pieces = (
-            await while_connected(request.receive, answering, gateway.left_s(record))
+            await while_connected(request.scope, request.receive, answering, gateway.left_s(record))
             if model.grounded or gateway.stale is not None
             else await answering
         )
         head = AnswerHead(f"chatcmpl-{uuid4().hex}", body.model, int(gateway.clock.now_s()))
         if body.stream:
-            source = await begun(request.receive, pieces, gateway.left_s(record))
+            source = await begun(request.scope, request.receive, pieces, gateway.left_s(record))
             events = chat_events(head, source, body.include_usage)
             return EventStream(events, source, record.headers(without_effect), gateway.left_s(record))
-        whole = await while_connected(request.receive, whole_chat(head, pieces), gateway.left_s(record))
+        whole = await while_connected(
+            request.scope, request.receive, whole_chat(head, pieces), gateway.left_s(record)
+        )
         record.mark("total")
         return JSONResponse(whole, headers=record.headers(without_effect))
 

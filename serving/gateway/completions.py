@@ -36,10 +36,12 @@ def completion_routes(gateway: Gateway) -> APIRouter:
         pieces = asked(gateway, model.engine, question, record)
         head = AnswerHead(f"cmpl-{uuid4().hex}", body.model, int(gateway.clock.now_s()))
         if body.stream:
-            source = await begun(request.receive, pieces, gateway.left_s(record))
+            source = await begun(request.scope, request.receive, pieces, gateway.left_s(record))
             events = completion_events(head, source, body.include_usage)
             return EventStream(events, source, record.headers(without_effect), gateway.left_s(record))
-        whole = await while_connected(request.receive, whole_completion(head, pieces), gateway.left_s(record))
+        whole = await while_connected(
+            request.scope, request.receive, whole_completion(head, pieces), gateway.left_s(record)
+        )
         record.mark("total")
         return JSONResponse(whole, headers=record.headers(without_effect))
 

@@ -28,7 +28,7 @@ def embedding_routes(knowledge: KnowledgeIndex, embedding_id: str, timeout_s: fl
         if not all(body.texts):
             raise bad_request("input: an empty text has no embedding; leave it out", "input")
         work = asyncio.to_thread(knowledge.embed, body.texts, body.input_type)
-        vectors = await while_connected(request.receive, work, timeout_s)
+        vectors = await while_connected(request.scope, request.receive, work, timeout_s)
         if body.dimensions not in (None, len(vectors[0])):
             raise bad_request(f"dimensions: this model has {len(vectors[0])}; leave it out", "dimensions")
         data = [

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serving.gateway.errors import CLIENT_CLOSED_REQUEST, ApiError, client_closed, request_too_long
 from serving.gateway.record import record_of
+from serving.gateway.sse import DONE, event_line
 
 T = TypeVar("T")
-Events = AsyncGenerator[Mapping[str, Any], None]
-_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+Events = AsyncGenerator[bytes, None]
+"""Lines of an event stream; those that are there at once come together: a write costs more than an event."""
 _LAST_WORD_S = 1.0
-_MOST_HELD_BYTES = 1 << 16
-_END = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class Closable(Protocol):
@@ -30,7 +28,7 @@ class Closable(Protocol):
         """Let go; may be called more than once."""
 
 
-async def while_connected(receive: Receive, work: Awaitable[T], timeout_s: float) -> T:
+async def while_connected(scope: Scope, receive: Receive, work: Awaitable[T], timeout_s: float) -> T:
     """Return what `work` returns; cancels it when the client goes first, or when `timeout_s` have passed.
 
     Call it only once the request's body was read.
@@ -38,28 +36,28 @@ async def while_connected(receive: Receive, work: Awaitable[T], timeout_s: float
     Raises:
         ApiError: the client has gone, or 504 after `timeout_s`.
     """
-    gone = asyncio.ensure_future(_disconnect(receive))
+    record = record_of(scope)
+    # One watch for all of a request's work. It ends by itself: a server tells of the end of its response too.
+    gone = record.gone = record.gone or asyncio.ensure_future(_disconnect(receive))
     try:
         # `work` runs in this task, not in one of its own: of many requests that come at once the first is then on its
         # way to the engine before the last is looked at.
         async with asyncio.timeout(timeout_s) as limit:
-            gone.add_done_callback(partial(_expire, limit))
-            return await work
+            expire = partial(_expire, limit)
+            gone.add_done_callback(expire)
+            try:
+                return await work
+            finally:
+                gone.remove_done_callback(expire)
     except TimeoutError:
         if not limit.expired():
             raise
         raise (client_closed() if gone.done() else request_too_long()) from None
-    finally:
-        if not gone.done():
-            gone.cancel()
-            # Awaited so that nothing of it goes on after this returns.
-            await asyncio.wait((gone,))
-        if not gone.cancelled():
-            gone.exception()  # looked at, or asyncio would tell of it
 
 
 def _expire(limit: asyncio.Timeout, gone: asyncio.Future[None]) -> None:
     if not gone.cancelled():
+        gone.exception()  # looked at, or asyncio would tell of it
         # The work may have ended in this same turn of the loop; there is no limit then to move.
         with contextlib.suppress(RuntimeError):
             limit.reschedule(asyncio.get_running_loop().time())
@@ -98,83 +96,20 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         record = record_of(scope)
         try:
-            await while_connected(receive, self._send(send), self._timeout_s)
+            await while_connected(scope, receive, self._send(send), self._timeout_s)
         except ApiError as error:
             record.error = error.code
             if error.status != CLIENT_CLOSED_REQUEST:
                 # A client that does not read must not hold this up.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_WORD_S):
-                        await send(_frame(_json(error.body)))
-                        await send(_END)
+                        last = event_line(error.body)
+                        await send({"type": "http.response.body", "body": last, "more_body": False})
         finally:
             await self._events.aclose()
             await self._source.aclose()
 
     async def _send(self, send: Send) -> None:
-        joined = _Joined(send)
-        try:
-            async for event in self._events:
-                await joined.add(_line(_json(event)))
-            await joined.add(_line("[DONE]"))
-            await joined.sent()
-        except ApiError:
-            # What came before it goes first.
-            await joined.sent()
-            raise
-        finally:
-            joined.cancel()
-        await send(_END)
-
-
-class _Joined:
-    """Sends what is added before the event loop's next turn as one piece: a write costs more than an event.
-
-    Nothing waits for more to come: the sending begins as soon as whoever adds has to wait itself.
-    """
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._held: list[bytes] = []
-        self._num_held_bytes = 0
-        self._sending: asyncio.Task[None] | None = None
-
-    async def add(self, line: bytes) -> None:
-        """Have `line` sent; waits only where a slow client has left much unsent, and raises what sending raised."""
-        self._held.append(line)
-        self._num_held_bytes += len(line)
-        if self._sending is None or self._sending.done():
-            if self._sending is not None:
-                self._sending.result()
-            self._sending = asyncio.ensure_future(self._send_held())
-        if self._num_held_bytes > _MOST_HELD_BYTES:
-            await self.sent()
-
-    async def sent(self) -> None:
-        """Wait until everything is sent."""
-        if self._sending is not None:
-            await self._sending
-
-    def cancel(self) -> None:
-        """Send nothing more."""
-        if self._sending is not None:
-            self._sending.cancel()
-
-    async def _send_held(self) -> None:
-        while self._held:
-            body = b"".join(self._held)
-            self._held, self._num_held_bytes = [], 0
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-def _json(event: Mapping[str, Any]) -> str:
-    """Return the event on one line, also for clients that take Unicode's other line ends for one."""
-    return json.dumps(event, ensure_ascii=False).translate(_LINE_ENDS)
-
-
-def _line(data: str) -> bytes:
-    return f"data: {data}\n\n".encode()
-
-
-def _frame(data: str) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": _line(data), "more_body": True}
+        async for lines in self._events:
+            await send({"type": "http.response.body", "body": lines, "more_body": True})
+        await send({"type": "http.response.body", "body": DONE, "more_body": False})

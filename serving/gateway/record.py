@@ -5,6 +5,7 @@ It is in the ASGI scope, so that every part of the gateway finds the one of its 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,7 @@ class RequestRecord:
         is_refusal: The knowledge base had no answer, and no engine was asked.
         num_retries: How often the engine was asked again.
         prompt: What was asked, only where the log is to have it.
+        gone: Done once the client has gone; None before anyone watches for that.
     """
 
     clock: Clock
@@ -54,6 +56,7 @@ class RequestRecord:
     is_refusal: bool = False
     num_retries: int = 0
     prompt: Any = None
+    gone: asyncio.Future[None] | None = field(default=None, repr=False)
 
     def mark(self, name: str) -> None:
         """Note under `name` how long the request has taken so far, the first time."""

@@ -7,7 +7,7 @@ makes every engine stop generating for a client that has gone.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -24,9 +24,10 @@ _CONNECT_S = 10.0
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of the answer's text, never empty."""
+    """A piece of the answer's text, never empty. `more`: the next piece is there already and follows at once."""
 
     text: str
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,14 @@ async def ask_engine(
         async with _posted(client, engine, f"{base_url}/{path}", sent, timeout_s) as answer:
             if answer.status != HTTPStatus.OK:
                 raise _refusal(engine, answer.status, await answer.read())
-            async for line in _lines(answer.parts()):
-                chunk = _chunk(engine, line)
-                usage = chunk.get("usage") or usage
-                for choice in chunk.get("choices") or ():
-                    for piece in _pieces(choice):
-                        yield piece
-                    reason = choice.get("finish_reason") or reason
+            lines = _Lines()
+            async for part in answer.parts():
+                read = _read(engine, lines.whole(part))
+                for piece in read.pieces:
+                    yield piece
+                reason, usage = read.reason or reason, read.usage or usage
+                if read.fault is not None:
+                    raise read.fault
     except (httpx.TimeoutException, TimeoutError) as error:
         raise engine_silent(engine.name, timeout_s) from error
     except (httpx.HTTPError, OSError) as error:
@@ -141,22 +143,51 @@ async def _posted(
         yield _GeneralAnswer(response)
 
 
-async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """Yield the lines of an event stream. httpx's own splits also at U+2028 and U+0085, which JSON may hold."""
-    held = b""
-    async for part in parts:
-        *lines, held = (held + part).split(b"\n")
-        for line in lines:
-            if line:
-                yield line.decode(errors="replace")
-    yield held.decode(errors="replace")
+class _Lines:
+    """Splits an event stream at line feeds. httpx's own splits also at U+2028 and U+0085, which JSON may hold."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def whole(self, part: bytes) -> list[bytes]:
+        """Return the lines that end in `part`."""
+        *lines, self._held = (self._held + part).split(b"\n")
+        return lines
 
 
-def _chunk(engine: Engine, line: str) -> Mapping[str, Any]:
+@dataclass
+class _Read:
+    """What one read from an engine brought; a fault comes after the pieces in front of it."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    reason: str | None = None
+    usage: Mapping[str, Any] | None = None
+    fault: ApiError | None = None
+
+
+def _read(engine: Engine, lines: Sequence[bytes]) -> _Read:
+    read = _Read()
+    for line in lines:
+        try:
+            chunk = _chunk(engine, line)
+        except ApiError as error:
+            read.fault = error
+            break
+        read.usage = chunk.get("usage") or read.usage
+        for choice in chunk.get("choices") or ():
+            read.pieces += _pieces(choice)
+            read.reason = choice.get("finish_reason") or read.reason
+    for place, piece in enumerate(read.pieces[:-1]):
+        if isinstance(piece, Text):
+            read.pieces[place] = Text(piece.text, more=True)
+    return read
+
+
+def _chunk(engine: Engine, line: bytes) -> Mapping[str, Any]:
     """Return the JSON of one line of the event stream, or {} for a line without any."""
-    kind, _, text = line.partition(":")
-    text = text.strip()
-    if kind != "data" or not text or text == "[DONE]":
+    kind, _, data = line.partition(b":")
+    text = data.strip().decode(errors="replace")
+    if kind != b"data" or not text or text == "[DONE]":
         return {}
     try:
         chunk = json.loads(text)

@@ -47,7 +47,7 @@ def search_routes(gateway: Gateway, knowledge: KnowledgeIndex) -> APIRouter:
 
         limit_s = gateway.settings.request_timeout_s
         with filter_faults():
-            hits = await while_connected(request.receive, asyncio.to_thread(find), limit_s)
+            hits = await while_connected(request.scope, request.receive, asyncio.to_thread(find), limit_s)
         base_url = gateway.base_url(request)
         return {
             "object": "vector_store.search_results.page",

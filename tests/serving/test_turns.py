@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serving.gateway.turns import Turns
+from serving.turns import Turns
 
 
 async def _begun_by_turn(num_requests: int, at_once: int, cancelled: tuple[int, ...] = ()) -> list[list[int]]:
