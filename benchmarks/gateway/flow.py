@@ -12,12 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.gateway.measuring import as_json, latency_ms, percentiles, throughput
+from benchmarks.gateway.measuring import as_json, latency_ms, percentiles, steps, throughput
 from benchmarks.local_services import listening
 from benchmarks.machine import describe_machine
 from data.errors import UsageError
@@ -29,6 +29,10 @@ _TOKENS_SHORT, _TOKENS_LONG = 4, 200
 _CONCURRENCY = 16
 _RATE = 100.0
 _TURNS = 2
+_STEP_MS = 50.0
+_STREAMS = (32, 128, 256)
+# LiteLLM's proxy passes fewer events on than more streams have.
+_STREAMS_THEIRS = (32,)
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,13 @@ def run_gateways(plan: GatewayPlan) -> dict[str, Any]:
     try:
         systems: dict[str, dict[str, Any]] = {}
         for tokens in (_TOKENS_SHORT, _TOKENS_LONG):
-            with _upstream(tokens, ours) as (url, pid):
+            with _upstream("instant", ours, "--tokens", str(tokens)) as (url, pid):
                 if tokens == _TOKENS_SHORT:
                     _measure_short(plan, systems, url, pid, theirs)
                 else:
                     _measure_events(plan, systems, url, pid, theirs)
+        with _upstream("stepping", ours, "--step-ms", f"{_STEP_MS:g}") as (url, pid):
+            _measure_steps(plan, systems, url, pid, theirs)
     finally:
         os.sched_setaffinity(0, set(cores))
     for system in systems.values():
@@ -77,6 +83,12 @@ def run_gateways(plan: GatewayPlan) -> dict[str, Any]:
                 for part in ("p50", "p90", "p99")
             }
             system.setdefault("added_ms", {})[kind] = added
+        for width, found in system["steps"].items():
+            alone = systems[UPSTREAM]["steps"][width]
+            for kind in ("first_ms", "next_ms"):
+                found[f"added_{kind}"] = {
+                    part: round(found[kind][part] - alone[kind][part], 3) for part in alone[kind]
+                }
     return {
         "benchmark": "gateway",
         **describe_machine(_PACKAGES),
@@ -86,6 +98,7 @@ def run_gateways(plan: GatewayPlan) -> dict[str, Any]:
             "concurrency": _CONCURRENCY,
             "rate": _RATE,
             "tokens": {"short": _TOKENS_SHORT, "long": _TOKENS_LONG},
+            "step_ms": _STEP_MS,
             "turns": _TURNS,
         },
         "systems": systems,
@@ -138,6 +151,18 @@ def _measure_events(
             systems[name]["events_per_s"] = round(found.per_second * _TOKENS_LONG)
 
 
+def _measure_steps(
+    plan: GatewayPlan, systems: dict[str, dict[str, Any]], upstream: str, pid: int, core: set[int]
+) -> None:
+    with contextlib.ExitStack() as stack:
+        running = {UPSTREAM: (upstream, pid), **_gateways(stack, plan, upstream, core)}
+        for name, (url, of_pid) in running.items():
+            systems[name]["steps"] = {}
+            for width in _STREAMS_THEIRS if name == THEIRS else _STREAMS:
+                _tell(f"{name}: {width} streams")
+                systems[name]["steps"][str(width)] = asdict(steps(url, of_pid, num_streams=width))
+
+
 def _gateways(
     stack: contextlib.ExitStack, plan: GatewayPlan, upstream: str, core: set[int]
 ) -> dict[str, tuple[str, int]]:
@@ -148,9 +173,9 @@ def _gateways(
 
 
 @contextlib.contextmanager
-def _upstream(tokens: int, core: set[int]) -> Iterator[tuple[str, int]]:
+def _upstream(kind: str, core: set[int], *options: str) -> Iterator[tuple[str, int]]:
     (port,) = free_ports(1)
-    argv = [sys.executable, "-m", "benchmarks.gateway.instant", str(port), "--tokens", str(tokens)]
+    argv = [sys.executable, "-m", f"benchmarks.gateway.{kind}", str(port), *options]
     with listening(argv, port, cores=core) as process:
         yield f"http://127.0.0.1:{port}/v1", process.pid
 

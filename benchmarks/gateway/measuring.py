@@ -26,7 +26,7 @@ _SETTINGS = RequestSettings("base", 256, with_usage=False)
 _WARM_UP = 100
 # About 700 tokens, as a question with the rows to answer it from.
 _PROMPT = "能吃盐吗?" + "Antihypertensive treatment is recommended. " * 85
-_TIMES = re.compile(rb'"content": "([0-9.]+) ([0-9.]+) "')
+_TIMES = re.compile(rb'"content": ?"([0-9.]+) ([0-9.]+) ?"')
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 

@@ -18,9 +18,18 @@ say() { echo "[$(date +%T)] $*"; }
 
 # limited NAME SECONDS COMMAND...: log in $logs/NAME.log; what it said last is shown.
 limited() {
-  local name=$1 seconds=$2 started=$SECONDS status=0
+  local name=$1 seconds=$2 started=$SECONDS status=0 keeping=
   shift 2
+  # A call that is cut off brings back what is in $OUT by then.
+  if [ -d "${OUT:-}" ]; then
+    while sleep 5; do cp -u "$out"/*.json "$logs/$name.log" "$OUT"/ 2>/dev/null; done &
+    keeping=$!
+  fi
   timeout -k 15 "$seconds" "$@" >"$logs/$name.log" 2>&1 || status=$?
+  if [ -n "$keeping" ]; then
+    kill "$keeping"
+    cp -u "$out"/*.json "$logs/$name.log" "$OUT"/ 2>/dev/null
+  fi
   say "$name: status $status, $((SECONDS - started)) s"
   [ "$status" = 0 ] || tail -n 15 "$logs/$name.log" | cut -c1-400
   return 0

@@ -29,13 +29,16 @@ def _gateway_lines(result: Result) -> list[tuple[str, str]]:
         for load, found in loads.items()
         if load.endswith("at once")
     ]
-    alone = loads["1 at once"]
-    added = alone["gateway"]["ttft_ms"]["p50"] - alone["direct"]["ttft_ms"]["p50"]
+    shares = sorted({f"{100 * ratio:.1f}" for ratio in (min(ratios), max(ratios))}, key=float)
+    told = f"{' to '.join(shares)}% of its own throughput"
+    if "1 at once" in loads:
+        alone = loads["1 at once"]
+        added = alone["gateway"]["ttft_ms"]["p50"] - alone["direct"]["ttft_ms"]["p50"]
+        told += f"; first token {added:+.1f} ms for a lone request"
     return [
         (
-            f"the gateway in front of TurboMind, {result['gpu']}, Qwen2.5-7B's shape (GQA), 1 to 256 at once",
-            f"{100 * min(ratios):.1f} to {100 * max(ratios):.1f}% of its own throughput; first token {added:+.1f} ms "
-            "for a lone request",
+            f"the gateway in front of TurboMind, {result['gpu']}, Qwen2.5-7B's shape (GQA): {', '.join(loads)}",
+            told,
         )
     ]
 
@@ -68,6 +71,7 @@ def _gateway_body(result: Result) -> str:
         f"{result['gpu']}; random weights of Qwen2.5-7B's shape, about 700 tokens in and 150 out, turn about on the "
         f"same server; rounds: {rounds}. An open load (/s) is as fast as its arrivals.\n\n"
         + table(head, rows)
+        + (f"\n\n{result['note']}" if "note" in result else "")
     )
 
 
@@ -122,5 +126,8 @@ def _prefix_body(result: Result) -> str:
 
 GPU_GATEWAY_SECTIONS = (
     Section("h200/gateway", "The gateway in front of TurboMind, turn about", _gateway_lines, _gateway_body),
+    Section(
+        "h200/gateway-wide", "The same at 256 at once, and as questions come", _gateway_lines, _gateway_body
+    ),
     Section("h100/prefix", "Prefixes that come again", _prefix_lines, _prefix_body),
 )

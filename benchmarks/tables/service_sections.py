@@ -16,6 +16,14 @@ def _gateway_lines(result: Result) -> list[tuple[str, str]]:
             f"{added['p99']:.1f} ms (p99)",
         )
     ]
+    if "steps" in ours:
+        firsts = {width: found["added_first_ms"]["p50"] for width, found in ours["steps"].items()}
+        lines.append(
+            (
+                f"what it adds to a request and its first token while {', '.join(firsts)} streams get theirs (p50)",
+                ", ".join(f"{first:+.1f}" for first in firsts.values()) + " ms",
+            )
+        )
     if "litellm" in result["systems"]:
         theirs = result["systems"]["litellm"]
         lines.append(
@@ -50,6 +58,32 @@ def _gateway_body(result: Result) -> str:
         f"events are counted {settings['tokens']['long']}. p50 and p99: milliseconds added to the upstream's own at "
         f"{settings['rate']:g} requests a second, Poisson, to the end of the answer. Where a system cannot answer that "
         f"many, its times are those of a queue. LiteLLM {result['litellm']}, one worker, its default settings."
+        + _steps(result)
+    )
+
+
+def _steps(result: Result) -> str:
+    """Return what becomes of tokens that come for all streams at once, where that was measured."""
+    rows = [
+        (
+            name,
+            int(width),
+            f"{found['added_first_ms']['p50']:+.1f} / {found['added_first_ms']['p99']:+.1f}",
+            f"{found['added_next_ms']['p50']:+.1f} / {found['added_next_ms']['p99']:+.1f}",
+            f"{found['processor_us']:.0f}",
+        )
+        for name, system in result["systems"].items()
+        for width, found in system.get("steps", {}).items()
+        if name != "upstream alone"
+    ]
+    if not rows:
+        return ""
+    head = ("", "streams", "request and first token", "a later token", "processor µs a token")
+    return (
+        f"\n\nAn engine works in steps: here each of its streams gets a token every "
+        f"{result['settings']['step_ms']:g} ms, all at the same moment, while new questions of about 700 tokens come "
+        "as answers end. What is added to the time that they are under way (p50 / p99, ms):\n\n"
+        + table(head, rows)
     )
 
 

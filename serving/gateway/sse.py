@@ -22,9 +22,14 @@ class TextLines:
     """Events that differ in one text only."""
 
     def __init__(self, event: Mapping[str, Any], mark: str) -> None:
-        """`event` has `mark` where the texts go, as a whole string and nowhere else."""
+        """`event` has `mark` where the texts go, as a whole string and nowhere else.
+
+        Raises:
+            ValueError: it has not.
+        """
         before, found, after = f"data: {_one_line(event)}\n\n".partition(_encode(mark))
-        assert found, event
+        if not found:
+            raise ValueError(f"no {mark!r} in {event}")
         self._before = before
         self._after = after
 

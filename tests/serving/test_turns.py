@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -59,6 +61,28 @@ def test_later_requests_do_not_overtake_those_that_wait() -> None:
         return begun
 
     assert asyncio.run(both()) == ["early 0", "early 1", "early 2", "late"]
+
+
+def test_work_without_anything_to_do_takes_no_place() -> None:
+    async def done() -> list[int]:
+        turns, begun = Turns(2), list[int]()
+
+        def work(number: int) -> bool:
+            if number % 2:
+                return False
+            begun.append(number)
+            return True
+
+        for number in range(12):
+            turns.do(partial(work, number))
+        counts = [len(begun)]
+        while len(begun) < 6:
+            await asyncio.sleep(0)
+            counts.append(len(begun))
+        return [later - earlier for earlier, later in pairwise(counts)]
+
+    by_turn = asyncio.run(done())
+    assert sum(by_turn) + 2 == 6 and max(by_turn) == 2
 
 
 def test_a_request_that_gave_up_takes_no_place() -> None:

@@ -210,3 +210,56 @@ def test_no_waiting_for_acknowledgements() -> None:
             return found
 
     assert asyncio.run(main()) != 0
+
+
+def test_an_answer_that_begins_does_not_wait_for_the_next_tokens_of_the_others() -> None:
+    num_others = 60
+    token = b"1\r\nt\r\n"
+    writers: list[asyncio.StreamWriter] = []
+    order: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await request_of(reader):
+            writers.append(writer)
+        writer.close()
+
+    async def read(wire: Wire, url: str, number: int) -> None:
+        async with wire.post(url, b"{}", {}, connect_s=2, silence_s=5) as answer:
+            async for _ in answer.parts():
+                order.append(number)
+
+    async def work(wire: Wire, url: str) -> None:
+        tasks: list[asyncio.Task[None]] = []
+
+        async def ask() -> asyncio.StreamWriter:
+            tasks.append(asyncio.create_task(read(wire, url, len(tasks))))
+            while len(writers) < len(tasks):
+                await asyncio.sleep(0.001)
+            return writers[-1]
+
+        async def come(num: int) -> None:
+            while len(order) < num:
+                await asyncio.sleep(0.001)
+
+        for _ in range(num_others):
+            writer = await ask()
+            writer.write(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + token)
+            await come(len(tasks))
+        for writer in writers:
+            writer.write(token)
+        await come(2 * num_others)
+        order.clear()
+        new = await ask()
+        # One step of an engine: a token for everyone, the new one last.
+        for writer in writers[:num_others]:
+            writer.write(token)
+        new.write(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + token)
+        await come(num_others + 1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert sorted(order) == list(range(num_others + 1))
+        assert order.index(num_others) < num_others / 4
+        assert [number for number in order if number != num_others] == list(range(num_others))
+
+    run(serve, work)
