@@ -83,9 +83,8 @@ async def ask_engine(
         async with _posted(client, engine, f"{base_url}/{path}", sent, timeout_s) as answer:
             if answer.status != HTTPStatus.OK:
                 raise _refusal(engine, answer.status, await answer.read())
-            lines = _Lines()
-            async for part in answer.parts():
-                read = _read(engine, lines.whole(part))
+            async for lines in _lines(answer.parts()):
+                read = _read(engine, lines)
                 for piece in read.pieces:
                     yield piece
                 reason, usage = read.reason or reason, read.usage or usage
@@ -143,16 +142,13 @@ async def _posted(
         yield _GeneralAnswer(response)
 
 
-class _Lines:
-    """Splits an event stream at line feeds. httpx's own splits also at U+2028 and U+0085, which JSON may hold."""
-
-    def __init__(self) -> None:
-        self._held = b""
-
-    def whole(self, part: bytes) -> list[bytes]:
-        """Return the lines that end in `part`."""
-        *lines, self._held = (self._held + part).split(b"\n")
-        return lines
+async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Yield the lines that end in each part. httpx's own splits also at U+2028 and U+0085, which JSON may hold."""
+    held = b""
+    async for part in parts:
+        *lines, held = (held + part).split(b"\n")
+        yield lines
+    yield [held]
 
 
 @dataclass
