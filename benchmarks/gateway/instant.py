@@ -10,37 +10,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from typing import Any, cast
+from typing import Any
 
-import httptools
 import uvloop
+
+from benchmarks.gateway.asked import AskedProtocol
 
 _USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
 
 
-class _Instant(asyncio.Protocol):
+class _Instant(AskedProtocol):
     def __init__(self, whole: bytes, stream: bytes) -> None:
+        super().__init__()
         self._whole = whole
         self._stream = stream
-        self._parser = httptools.HttpRequestParser(self)
-        self._parts: list[bytes] = []
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes.
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_message_begin(self) -> None:
-        self._parts = []
-
-    def on_body(self, body: bytes) -> None:
-        self._parts.append(body)
-
-    def on_message_complete(self) -> None:
-        asked = json.loads(b"".join(self._parts) or b"{}")
-        self._transport.write(self._stream if asked.get("stream") else self._whole)
+    def asked(self, body: dict[str, Any]) -> None:
+        self.transport.write(self._stream if body.get("stream") else self._whole)
 
 
 def whole_answer() -> bytes:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import time
-from typing import cast
+from typing import Any
 
-import httptools
 import uvloop
+
+from benchmarks.gateway.asked import AskedProtocol
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _EVENT = (
@@ -24,37 +24,23 @@ _EVENT = (
 )
 
 
-class _Stream(asyncio.Protocol):
+class _Stream(AskedProtocol):
     """A connection and the answer that runs on it."""
 
     def __init__(self, running: set[_Stream]) -> None:
+        super().__init__()
         self._running = running
-        self._parser = httptools.HttpRequestParser(self)
-        self._parts: list[bytes] = []
         self._came_s = 0.0
         self._has_begun = False
         self._left = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes.
-        self._transport = cast("asyncio.Transport", transport)
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._running.discard(self)
 
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_message_begin(self) -> None:
-        self._parts = []
-
-    def on_body(self, body: bytes) -> None:
-        self._parts.append(body)
-
-    def on_message_complete(self) -> None:
+    def asked(self, body: dict[str, Any]) -> None:
         self._came_s = time.monotonic()
         self._has_begun = False
-        self._left = json.loads(b"".join(self._parts) or b"{}").get("max_tokens", 1)
+        self._left = body.get("max_tokens", 1)
         self._running.add(self)
 
     def step(self, ended_s: float) -> None:
@@ -66,7 +52,7 @@ class _Stream(asyncio.Protocol):
         if self._left == 0:
             parts += [_chunk(_EVENT % ("{}", '"stop"')), _chunk("data: [DONE]\n\n"), b"0\r\n\r\n"]
             self._running.discard(self)
-        self._transport.write(b"".join(parts))
+        self.transport.write(b"".join(parts))
 
 
 def _chunk(event: str) -> bytes:
