@@ -1,8 +1,8 @@
 """Keeps Python's garbage collector from stopping every stream at once.
 
 A full collection looks at everything that the process holds: modules, routes, models and an index of rows make that
-tens of milliseconds in which no event is passed on. They live as long as the service, so they are set aside, and a collection
-looks only at what requests have left since then.
+tens of milliseconds in which no event is passed on. They live as long as the service, so they are set aside, and a
+collection looks only at what requests have left since then.
 """
 
 from __future__ import annotations
