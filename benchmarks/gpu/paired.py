@@ -7,9 +7,13 @@ Two runs of the same load on the same server differ by several per cent. So both
 goes over one and then the other with the same prompts, and whichever was second goes first in the next round. A
 figure is of all rounds together; the ratio of each round, and how far TurboMind alone differs from itself, stand
 beside it. --again has TurboMind alone a second time as a way of its own: what it differs by from itself is nobody's
-cost. --relay has one through a process that only copies bytes, which any gateway is at the least.
+cost. --relay has one through a process that only copies bytes, which any gateway is at the least, and puts that process
+behind the gateway too: it notes when questions and first tokens come past (benchmarks.gpu.relay), so that of each
+request what passed outside of the engine is known, and what the gateway has more of it than the relay alone.
 Prompts and weights are those of benchmarks.gpu.serving; answers are --spread about 150 tokens. A closed load begins
-with all its requests at once: those, which measure how a burst is read, are told apart from the rest.
+with all its requests at once: those, which measure how a burst is read, are told apart from the rest. Its later
+requests come after --think-ms on average. Without, each would come right after the step of the engine in which
+another ended, and a millisecond more or less between the two would decide whether it waits for one step or for two.
 """
 
 from __future__ import annotations
@@ -20,11 +24,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from benchmarks.gpu.services import gateway, relay
+from benchmarks.gpu.comparison import TTFT_LIMIT_MS, compared
+from benchmarks.gpu.relay import mark_of
+from benchmarks.gpu.services import gateway, relay, relay_notes
 from benchmarks.gpu.serving import add_model_arguments, ensure_model, rag_prompts, server
 from benchmarks.gpu.steps import Steps
 from benchmarks.load.request import RequestSettings
@@ -32,11 +36,18 @@ from benchmarks.load.runner import Level, LoadPlan, run_load
 
 _PACKAGES = ("lmdeploy", "torch", "transformers", "fastapi", "uvicorn", "uvloop", "httptools")
 _ANSWER_TOKENS = 150
-_TTFT_LIMIT_MS = 500.0
-_RESAMPLES = 2000
 
-Ways = dict[str, tuple[str, str]]
-"""URL and model by way: `direct`, `gateway`, `again`, `relay`."""
+
+class Way(NamedTuple):
+    """How requests come to the engine: the URL and model to ask, and the relay on the way, where there is one."""
+
+    url: str
+    model: str
+    relay: str | None = None
+
+
+Ways = dict[str, Way]
+"""By name: `direct`, `gateway`, `again`, `relay`."""
 Records = dict[str, dict[str, list[dict[str, Any]]]]
 """By load and way, a record a round of run_load's figures and requests."""
 
@@ -51,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--spread", type=float, default=0.5, help="of the answers' lengths, as a share of 150 tokens"
     )
     parser.add_argument("--least", type=int, default=10, help="requests of a load")
+    parser.add_argument(
+        "--think-ms", type=float, default=0.0, help="mean pause in front of a closed load's next request"
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="of an open load")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--again", action="store_true", help="one more way: TurboMind alone once more")
@@ -76,12 +90,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _started(options: argparse.Namespace, up: contextlib.ExitStack) -> Ways:
     url = up.enter_context(server(options, "bf16", ()))
-    through = up.enter_context(gateway(options.work, url, options.model))
-    ways = {"direct": (url, options.model), "gateway": (through, "tuned")}
+    ways = {"direct": Way(url, options.model)}
+    past = up.enter_context(relay(options.work, url)) if options.relay else None
+    through = up.enter_context(gateway(options.work, past or url, options.model))
+    ways["gateway"] = Way(through, "tuned", past)
     if options.again:
         ways["again"] = ways["direct"]
-    if options.relay:
-        ways["relay"] = (up.enter_context(relay(options.work, url)), options.model)
+    if past is not None:
+        ways["relay"] = Way(past, options.model, past)
     return ways
 
 
@@ -92,16 +108,16 @@ def one_round(
     levels = [_level(text, options) for text in options.loads.split(",")]
     if number == 0:
         widest = max(level.concurrency or 1 for level in levels)
-        for at, model in ways.values():
+        for way in ways.values():
             # An engine's first batches of each size are slow.
-            _run(at, model, Level(widest, concurrency=widest), prompts, options.spread, seed=999)
+            _run(way, Level(widest, concurrency=widest), prompts, options.spread, seed=999)
     order = list(ways)
     # Of two, whichever was second goes first; of n, each has each place in n rounds.
     order = order[number % len(order) :] + order[: number % len(order)]
     for level in levels:
-        of_level = records.setdefault(level.label, {way: [] for way in ways})
-        for way in order:
-            of_level[way].append(_run(*ways[way], level, prompts, options.spread, seed=number))
+        of_level = records.setdefault(level.label, {name: [] for name in ways})
+        for name in order:
+            of_level[name].append(_run(ways[name], level, prompts, options.spread, seed=number))
     widths = {level.label: level.concurrency or 0 for level in levels}
     return {
         "rounds": number + 1,
@@ -109,96 +125,27 @@ def one_round(
     }
 
 
-def compared(records: dict[str, list[dict[str, Any]]], width: int = 0) -> dict[str, Any]:
-    """Return what the ways did with one load.
-
-    Args:
-        records: By way (`direct`, and those compared with it), a record a round of run_load's figures and requests.
-        width: Requests of a closed load that are sent at once in the beginning of each round.
-    """
-    found: dict[str, Any] = {way: _together(of_rounds, width) for way, of_rounds in records.items()}
-    alone = found["direct"]
-    by_round = alone["output_tokens_per_s_by_round"]
-    alone["least_to_most"] = round(min(by_round) / max(by_round), 4)
-    for way, figures in found.items():
-        if way != "direct":
-            figures["throughput_ratio"] = round(
-                figures["output_tokens_per_s"] / alone["output_tokens_per_s"], 4
-            )
-            pairs = zip(figures["output_tokens_per_s_by_round"], by_round, strict=True)
-            figures["ratio_by_round"] = [round(through / direct, 4) for through, direct in pairs]
-            for kind in ("ttft_ms", "ttft_ms_burst", "ttft_ms_after_burst"):
-                if kind in figures:
-                    figures[f"added_{kind}"] = {
-                        part: round(figures[kind][part] - alone[kind][part], 3) for part in alone[kind]
-                    }
-            firsts = (_firsts(records[name], width)[1] for name in (way, "direct"))
-            figures["added_ttft_p50_ms_after_burst_interval"] = _interval_of_medians(*firsts)
-    return found
-
-
-def _firsts(of_rounds: Sequence[dict[str, Any]], width: int) -> tuple[list[float], list[float]]:
-    """Return the times to the first token in the bursts that rounds begin with, and after them."""
-    whole = (
-        (place < width, request["ttft_ms"])
-        for one in of_rounds
-        for place, request in enumerate(one["requests"])
-        if not request.get("error") and "ttft_ms" in request
-    )
-    parts: dict[bool, list[float]] = {True: [], False: []}
-    for is_burst, first in whole:
-        parts[is_burst].append(first)
-    return parts[True], parts[False]
-
-
-def _interval_of_medians(ours: Sequence[float], theirs: Sequence[float]) -> list[float] | None:
-    """Return the 95% bootstrap interval of the difference of medians, or None where there is nothing to compare."""
-    if not ours or not theirs:
-        return None
-    random = np.random.default_rng(0)
-    one, other = (
-        np.median(random.choice(np.array(firsts), (_RESAMPLES, len(firsts))), axis=1)
-        for firsts in (ours, theirs)
-    )
-    return [round(float(bound), 3) for bound in np.percentile(one - other, [2.5, 97.5])]
-
-
-def _spread_of(firsts: Sequence[float]) -> dict[str, float]:
-    found = {f"p{part}": round(float(np.percentile(firsts, part)), 3) for part in (10, 50, 90, 99)}
-    return {**found, "mean": round(float(np.mean(firsts)), 3)}
-
-
-def _together(of_rounds: Sequence[dict[str, Any]], width: int) -> dict[str, Any]:
-    requests = [request for one in of_rounds for request in one["requests"] if not request.get("error")]
-    seconds = sum(one["figures"]["duration_s"] for one in of_rounds)
-    burst, after = _firsts(of_rounds, width)
-    firsts = [*burst, *after]
-    apart = {"ttft_ms_burst": burst, "ttft_ms_after_burst": after} if burst and after else {}
-    return {
-        "num_requests": len(requests),
-        "num_failed": sum(one["figures"]["num_failed"] for one in of_rounds),
-        "duration_s": round(seconds, 3),
-        "output_tokens_per_s": round(sum(request["tokens"] for request in requests) / seconds, 1),
-        "output_tokens_per_s_by_round": [one["figures"]["output_tokens_per_s"] for one in of_rounds],
-        "ttft_ms": _spread_of(firsts),
-        **{name: _spread_of(some) for name, some in apart.items()},
-        "tpot_p50_ms_by_round": [one["figures"]["tpot_ms"]["p50"] for one in of_rounds],
-        "within_limit": round(sum(first <= _TTFT_LIMIT_MS for first in firsts) / len(firsts), 4),
-    }
-
-
-def _run(
-    url: str, model: str, level: Level, prompts: Sequence[str], spread: float, *, seed: int
-) -> dict[str, Any]:
+def _run(way: Way, level: Level, prompts: Sequence[str], spread: float, *, seed: int) -> dict[str, Any]:
     plan = LoadPlan(
-        url=url,
-        settings=RequestSettings(model, _ANSWER_TOKENS, length_spread=spread),
+        url=way.url,
+        settings=RequestSettings(way.model, _ANSWER_TOKENS, length_spread=spread),
         levels=(level,),
-        num_warmup=4,
-        limits={"ttft_ms": _TTFT_LIMIT_MS},
+        num_warmup=1,
+        limits={"ttft_ms": TTFT_LIMIT_MS},
         seed=seed,
     )
+    if way.relay is not None:
+        relay_notes(way.relay)
     (found,) = run_load(plan, prompts, None)["levels"]
+    if way.relay is not None:
+        # A question that came twice, as the first of all does, is the later one.
+        engine_ms = {
+            note["mark"]: 1000 * (note["first_s"] - note["asked_s"]) for note in relay_notes(way.relay)
+        }
+        for request in found["requests"]:
+            mark = mark_of(prompts[request["question"]])
+            if mark in engine_ms:
+                request["engine_ms"] = engine_ms[mark]
     return {"figures": found["figures"], "requests": found["requests"]}
 
 
@@ -207,7 +154,8 @@ def _level(text: str, options: argparse.Namespace) -> Level:
         rate = float(text[:-2])
         return Level(max(options.least, round(rate * options.seconds)), rate=rate)
     width = int(text)
-    return Level(max(options.least, round(width * options.waves)), concurrency=width)
+    num = max(options.least, round(width * options.waves))
+    return Level(num, concurrency=width, think_s=options.think_ms / 1000)
 
 
 if __name__ == "__main__":

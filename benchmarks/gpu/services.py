@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.gpu.steps import environment
@@ -35,12 +36,23 @@ def gateway(work: Path, url: str, model: str) -> Iterator[str]:
 
 @contextmanager
 def relay(work: Path, url: str) -> Iterator[str]:
-    """Run a relay that only copies bytes in front of a local server; yields its URL."""
+    """Run a relay that only copies bytes, and notes when (benchmarks.gpu.relay), in front of a local server.
+
+    Yields its URL.
+    """
     (port,) = free_ports(1)
     engine_port = urlsplit(url).port
     command = [sys.executable, "-m", "benchmarks.gpu.relay", str(port), str(engine_port)]
     with running(command, work / "relay.log", f"http://127.0.0.1:{port}/v1/models"):
         yield f"http://127.0.0.1:{port}/v1"
+
+
+def relay_notes(url: str) -> list[dict[str, Any]]:
+    """Return what the relay at that URL has noted since it was last asked."""
+    parts = urlsplit(url)
+    with urllib.request.urlopen(f"http://{parts.netloc}/notes", timeout=30) as answer:
+        found: list[dict[str, Any]] = json.loads(answer.read())
+    return found
 
 
 @contextmanager

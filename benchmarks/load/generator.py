@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -46,8 +46,16 @@ async def open_loop(sender: Sender, requests: Sequence[bytes], due_s: Sequence[f
     return exchanges
 
 
-async def closed_loop(sender: Sender, requests: Sequence[bytes], concurrency: int) -> list[Exchange]:
-    """Keep `concurrency` requests under way until all were sent and answered; returns them as they were sent."""
+async def closed_loop(
+    sender: Sender, requests: Sequence[bytes], concurrency: int, pauses_s: Iterable[float] = ()
+) -> list[Exchange]:
+    """Keep `concurrency` requests under way until all were sent and answered; returns them as they were sent.
+
+    Each of `pauses_s` passes between the end of one and the sending of the next in its place (think time); none
+    where there are no more.
+    """
+    loop = asyncio.get_running_loop()
+    pauses = iter(pauses_s)
     exchanges = [Exchange(request) for request in requests]
     finished = _Countdown(len(exchanges))
     waiting = iter(exchanges)
@@ -60,7 +68,11 @@ async def closed_loop(sender: Sender, requests: Sequence[bytes], concurrency: in
 
     def ended(exchange: Exchange) -> None:
         finished.one_more(exchange)
-        send_next()
+        pause_s = next(pauses, 0.0)
+        if pause_s:
+            loop.call_later(pause_s, send_next)
+        else:
+            send_next()
 
     with _undisturbed():
         for _ in range(min(concurrency, len(exchanges))):

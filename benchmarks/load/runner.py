@@ -29,10 +29,15 @@ _PACKAGES = ("numpy", "httptools")
 
 @dataclass(frozen=True)
 class Level:
-    """One load: `concurrency` requests under way (closed loop), `rate` a second or a `trace` (open loop)."""
+    """One load: `concurrency` requests under way (closed loop), `rate` a second or a `trace` (open loop).
+
+    `think_s` is the mean pause between an answer's end and the next request of a closed loop, evenly spread between
+    0 and twice that. Without one, requests come right after a step of an engine that works in steps.
+    """
 
     num_requests: int
     concurrency: int | None = None
+    think_s: float = 0.0
     rate: float | None = None
     trace: Trace | None = None
 
@@ -88,7 +93,7 @@ def run_load(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounter 
 
 async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounter | None) -> dict[str, Any]:
     settings = await _accepted(plan, questions[0])
-    order = list(questions)
+    order = list(range(len(questions)))
     random.Random(plan.seed).shuffle(order)
     address = parse_address(plan.url)
     levels = []
@@ -97,10 +102,15 @@ async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounte
         num = plan.num_warmup + level.num_requests
         # Each level goes on in the list, so that none finds its prompts in a cache that the one before has filled.
         if level.trace is None:
-            chosen = [order[(asked + place) % len(order)] for place in range(num)]
+            places = [order[(asked + place) % len(order)] for place in range(num)]
+            chosen = [questions[place] for place in places]
         else:
             # As they came.
-            chosen = [*order[: plan.num_warmup], *level.trace.prompts[: level.num_requests]]
+            places = [*order[: plan.num_warmup], *range(min(level.num_requests, len(level.trace.prompts)))]
+            chosen = [
+                *(questions[place] for place in places[: plan.num_warmup]),
+                *level.trace.prompts[: level.num_requests],
+            ]
             num = len(chosen)
         asked += num
         requests = chat_requests(chosen, address, settings)
@@ -118,7 +128,11 @@ async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounte
                 "rate": level.rate,
                 "label": level.label,
                 "figures": figures,
-                "requests": [_request_record(sample) for sample in samples],
+                # `question`: its place among the questions, or in the trace.
+                "requests": [
+                    {"question": place, **_request_record(sample)}
+                    for place, sample in zip(places[-len(samples) :], samples, strict=True)
+                ],
             }
         )
         _tell(level, figures, samples)
@@ -149,7 +163,9 @@ async def _run_level(
     warmup, counted = requests[:num_warmup], requests[num_warmup:]
     await closed_loop(pool, warmup, level.concurrency or min(4, len(warmup) or 1))
     if level.concurrency is not None:
-        return await closed_loop(pool, counted, level.concurrency)
+        random_ = random.Random(plan.seed)
+        pauses_s = (2 * level.think_s * random_.random() for _ in counted)
+        return await closed_loop(pool, counted, level.concurrency, pauses_s)
     await pool.open(_READY_CONNECTIONS)
     if level.trace is not None:
         return await open_loop(pool, counted, level.trace.due_s[: level.num_requests])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.gpu.paired import compared
+from benchmarks.gpu.comparison import compared
 from benchmarks.tables.gpu_gateway_sections import GPU_GATEWAY_SECTIONS
 
 

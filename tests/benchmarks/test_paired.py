@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.gpu.paired import compared
+from benchmarks.gpu.comparison import compared
 
 
 def _round(rate: float, firsts: list[float], duration_s: float) -> dict[str, Any]:
