@@ -110,14 +110,14 @@ def one_round(
         widest = max(level.concurrency or 1 for level in levels)
         for way in ways.values():
             # An engine's first batches of each size are slow.
-            _run(way, Level(widest, concurrency=widest), prompts, options.spread, seed=999)
+            run_level(way, Level(widest, concurrency=widest), prompts, options.spread, seed=999)
     order = list(ways)
     # Of two, whichever was second goes first; of n, each has each place in n rounds.
     order = order[number % len(order) :] + order[: number % len(order)]
     for level in levels:
         of_level = records.setdefault(level.label, {name: [] for name in ways})
         for name in order:
-            of_level[name].append(_run(ways[name], level, prompts, options.spread, seed=number))
+            of_level[name].append(run_level(ways[name], level, prompts, options.spread, seed=number))
     widths = {level.label: level.concurrency or 0 for level in levels}
     return {
         "rounds": number + 1,
@@ -125,10 +125,19 @@ def one_round(
     }
 
 
-def _run(way: Way, level: Level, prompts: Sequence[str], spread: float, *, seed: int) -> dict[str, Any]:
+def run_level(
+    way: Way,
+    level: Level,
+    prompts: Sequence[str],
+    spread: float,
+    *,
+    seed: int,
+    answer_tokens: int = _ANSWER_TOKENS,
+) -> dict[str, Any]:
+    """Send one load one way; returns run_load's figures and requests, with `engine_ms` where a relay noted it."""
     plan = LoadPlan(
         url=way.url,
-        settings=RequestSettings(way.model, _ANSWER_TOKENS, length_spread=spread),
+        settings=RequestSettings(way.model, answer_tokens, length_spread=spread),
         levels=(level,),
         num_warmup=1,
         limits={"ttft_ms": TTFT_LIMIT_MS},

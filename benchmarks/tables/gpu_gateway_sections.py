@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.tables.shape import Result, Section, percent, table
@@ -31,15 +31,14 @@ def _gateway_lines(result: Result) -> list[tuple[str, str]]:
         for load, found in loads.items()
         if load.endswith("at once")
     ]
-    shares = sorted({f"{100 * ratio:.1f}" for ratio in (min(ratios), max(ratios))}, key=float)
-    told = f"{' to '.join(shares)}% of its own throughput"
+    told = f"{_range([f'{100 * ratio:.1f}' for ratio in ratios])}% of its own throughput"
     outside = [
         found["gateway"]["added_outside_engine_ms"]["p50"]
         for found in loads.values()
         if "added_outside_engine_ms" in found["gateway"]
     ]
     if outside:
-        told += f"; it adds {min(outside):.1f} to {max(outside):.1f} ms (p50) to a first token"
+        told += f"; it adds {_range([f'{added:.1f}' for added in outside])} ms (p50) to a first token"
     elif "1 at once" in loads:
         alone = loads["1 at once"]
         added = alone["gateway"]["ttft_ms"]["p50"] - alone["direct"]["ttft_ms"]["p50"]
@@ -50,6 +49,11 @@ def _gateway_lines(result: Result) -> list[tuple[str, str]]:
             told,
         )
     ]
+
+
+def _range(numbers: Sequence[str]) -> str:
+    """Return the least and the greatest, or one where they read the same."""
+    return " to ".join(sorted({min(numbers, key=float), max(numbers, key=float)}, key=float))
 
 
 def _no_lines(_: Result) -> list[tuple[str, str]]:

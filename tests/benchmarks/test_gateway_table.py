@@ -21,3 +21,14 @@ def test_the_rest_of_a_load_stands_apart_where_it_was_measured() -> None:
         shown = GPU_GATEWAY_SECTIONS[0].body({"gpu": "G", "steps": {"rounds, 2": step}})
         assert ("after the opening burst" in shown) is (expected is not None)
         assert expected is None or expected in shown
+
+
+def test_what_the_gateway_adds_of_each_request_stands_in_body_and_summary() -> None:
+    records = {name: [_round(20.0)] for name in ("direct", "gateway", "relay")}
+    for name, outside_ms in (("gateway", 2.0), ("relay", 0.5)):
+        for request in records[name][0]["requests"]:
+            request["engine_ms"] = request["ttft_ms"] - outside_ms
+    result = {"gpu": "G", "steps": {"rounds, 1": {"rounds": 1, "32 at once": compared(records, 1)}}}
+    section = GPU_GATEWAY_SECTIONS[0]
+    assert "2.00 / 2.0, +1.50 [1.50, 1.50]" in section.body(result)
+    assert "it adds 1.5 ms (p50) to a first token" in section.lines(result)[0][1]

@@ -54,3 +54,26 @@ def test_the_burst_that_a_closed_load_begins_with_is_told_apart() -> None:
     )
     low, high = found["gateway"]["added_ttft_p50_ms_after_burst_interval"]
     assert low <= 1.0 <= high and high - low <= 4.0
+
+
+def test_what_passes_outside_of_the_engine_is_compared_with_a_relay() -> None:
+    def noted(firsts: list[float], engine: list[float]) -> dict[str, Any]:
+        one = _round(100.0, firsts, 10.0)
+        for request, engine_ms in zip(one["requests"], engine, strict=True):
+            request["engine_ms"] = engine_ms
+        return one
+
+    found = compared(
+        {
+            "direct": [_round(100.0, [100.0, 20.0, 22.0], 10.0)],
+            # Its engine was slow, which is not its doing.
+            "gateway": [noted([190.0, 52.0, 82.0], [150.0, 50.0, 80.0])],
+            "relay": [noted([101.0, 20.5, 22.5], [100.5, 20.0, 22.0])],
+        },
+        width=1,
+    )
+    assert found["gateway"]["ttft_outside_engine_ms"]["p50"] == 2.0
+    assert found["gateway"]["ttft_outside_engine_ms_burst"]["p50"] == 40.0
+    assert found["gateway"]["added_outside_engine_ms"]["p50"] == 1.5
+    assert found["gateway"]["added_outside_engine_p50_ms_interval"] == [1.5, 1.5]
+    assert "ttft_outside_engine_ms" not in found["direct"]

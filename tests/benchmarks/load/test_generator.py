@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -132,6 +133,23 @@ def test_the_closed_loop_keeps_its_number_under_way() -> None:
     under_way = np.cumsum([change for _, change in moments])
     assert under_way.max() == 3
     assert len({received_s(item) for item in exchanges}) == 12
+
+
+def test_pauses_pass_between_an_answer_and_the_next_question() -> None:
+    pauses_s = [0.1, 0.3, 0.05]
+    with scripted_upstream("--first-s", "0.01") as url:
+        address = parse_address(url)
+        requests = chat_requests(["hello"] * 4, address, RequestSettings("m", 16))
+
+        async def run() -> list[Exchange]:
+            pool = ConnectionPool(address, 5.0)
+            exchanges = await closed_loop(pool, requests, 1, pauses_s)
+            pool.close()
+            return exchanges
+
+        exchanges = asyncio.run(run())
+    gaps_s = [after.due_s - (before.ended_s or 0) for before, after in pairwise(exchanges)]
+    assert all(0 <= gap - pause < 0.05 for gap, pause in zip(gaps_s, pauses_s, strict=True))
 
 
 def test_constant_arrivals_and_seeds() -> None:
