@@ -145,7 +145,7 @@ def _serve(index: Path, version: str, settings: IndexSection) -> None:
         return
     import numpy as np
 
-    from rag.store import serve_store
+    from rag.served_store import serve_store
 
     folder = version_folder(index, version)
     rows = read_records(folder / ROWS, Row)

@@ -30,9 +30,10 @@ from rag.judgement import Judge
 from rag.lexical import SPREADS_PER_BM25, open_lexical
 from rag.rerank import NAME as RERANK
 from rag.rerank import Reranker, reranked
+from rag.served_store import open_served_store
 from rag.signs import Background
 from rag.stages import Hit, Query, Search, Stage
-from rag.store import DenseStage, open_served_store, open_store
+from rag.store import DenseStage, open_store
 from rag.versions import HeldVersion, hold_current
 
 # A question said whole in a long message weighs as much as two and a half of them.

@@ -1,4 +1,4 @@
-"""The rows' vectors in Chroma. The only file that imports chromadb and langchain_chroma.
+"""The rows' vectors in a Chroma database in a folder. Only this file and rag.served_store import chromadb.
 
 A row is one document: the row's id, its text, its fields as metadata, its vector. Where a row stands in the
 workbook (`source`) is left out: a row put in above moves all below it, and rows.jsonl says it anyway.
@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence, Set
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import chromadb
-import httpx
 import numpy as np
 from chromadb.api.client import Client
 from chromadb.api.collection_configuration import CreateHNSWConfiguration
 from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings
-from chromadb.errors import ChromaError
 from numpy.typing import NDArray
 
-from data.errors import InputError, ServiceError
+from data.errors import InputError
 from data.records import Row
 from rag.filters import Part
 from rag.stages import Query, Ranked
@@ -35,18 +32,12 @@ if TYPE_CHECKING:
     from langchain_core.vectorstores import VectorStore
 
 
-class VectorServerError(ServiceError):
-    """The Chroma server that the configuration names does not answer."""
-
-    code = "index_unavailable"
-
-
 _COLLECTION = "rows"
 _DATABASE = "chroma.sqlite3"
 _EDITS = "num_edits"
 # With Chroma's defaults (100 and 100), patients' questions found .915 of the 10 nearest of 10,000 rows, with these
 # .990, for less than a millisecond: questions lie apart from the rows that the graph was made of.
-_HNSW: CreateHNSWConfiguration = {"space": "cosine", "ef_construction": 200, "ef_search": 400}
+HNSW: CreateHNSWConfiguration = {"space": "cosine", "ef_construction": 200, "ef_search": 400}
 # HNSW only marks what is deleted, and finds less the more of it there is.
 _MOST_EDITED = 0.2
 _READ_AT_ONCE = 5000
@@ -70,10 +61,10 @@ def write_store(
         collection = client.create_collection(
             _COLLECTION,
             embedding_function=None,
-            configuration={"hnsw": _HNSW},
+            configuration={"hnsw": HNSW},
             metadata={_EDITS: 0},
         )
-        _put(client, collection, rows, documents, vectors)
+        put_rows(client, collection, rows, documents, vectors)
 
 
 def update_store(
@@ -103,20 +94,21 @@ def update_store(
             size = client.get_max_batch_size()
             for start in range(0, len(removed), size):
                 collection.delete(ids=list(removed[start : start + size]))
-            _put(client, collection, rows, documents, vectors)
+            put_rows(client, collection, rows, documents, vectors)
             collection.modify(metadata={_EDITS: edits})
     if not few:
         shutil.rmtree(folder)
     return few
 
 
-def _put(
+def put_rows(
     client: Client,
     collection: Collection,
     rows: Sequence[Row],
     documents: Sequence[str],
     vectors: NDArray[np.float32],
 ) -> None:
+    """Put rows into a collection, as many at once as the client takes."""
     size = client.get_max_batch_size()
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
@@ -138,73 +130,6 @@ def _copy(source: Path, folder: Path) -> None:
         database.execute("BEGIN")
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*-journal", "*-wal", "*-shm"))
-
-
-def serve_store(
-    server: str,
-    collection: str,
-    rows: Sequence[Row],
-    documents: Sequence[str],
-    vectors: NDArray[np.float32],
-    keep: Set[str],
-) -> None:
-    """Put `rows` into a collection of a Chroma server, unless it is there whole.
-
-    Nobody reads a collection before the index of its name is current, so that one which a killed run left half-filled
-    is made anew. Of the collections of this index (those that begin as `collection` does up to its last "-") all but
-    `keep` are dropped.
-
-    Raises:
-        VectorServerError: the server does not answer.
-    """
-    with _server_faults(server), ExitStack() as closing_last:
-        client = _server(server)
-        closing_last.callback(_let_go, client)
-        names = [found.name for found in client.list_collections()]
-        prefix = collection.rpartition("-")[0] + "-"
-        for name in names:
-            if name.startswith(prefix) and name != collection and name not in keep:
-                client.delete_collection(name)
-        if collection in names:
-            if client.get_collection(collection, embedding_function=None).count() == len(rows):
-                return
-            client.delete_collection(collection)
-        made = client.create_collection(collection, embedding_function=None, configuration={"hnsw": _HNSW})
-        _put(client, made, rows, documents, vectors)
-
-
-def _server(address: str) -> Client:
-    parts = urlsplit(address)
-    client = chromadb.HttpClient(
-        parts.hostname or "",
-        parts.port or (443 if parts.scheme == "https" else 80),
-        ssl=parts.scheme == "https",
-        settings=Settings(anonymized_telemetry=False),
-    )
-    assert isinstance(client, Client), "a server's client can be closed"
-    return client
-
-
-def _let_go(client: Client) -> None:
-    """Close a client, and the connections to a server that chromadb's own `close` leaves to the garbage collector."""
-    # One of the client and one of its administrator; private, and not there in a local database's client.
-    owners = (client, getattr(client, "_admin_client", None))
-    sessions = [getattr(getattr(owner, "_server", None), "_session", None) for owner in owners]
-    client.close()
-    for session in sessions:
-        if isinstance(session, httpx.Client):
-            session.close()
-
-
-@contextmanager
-def _server_faults(address: str) -> Iterator[None]:
-    try:
-        yield
-    except (httpx.HTTPError, ChromaError, ValueError) as error:
-        raise VectorServerError(
-            f"{address}: no Chroma server that can be used ({' '.join(str(error).split())[:200]}); start it with "
-            "`chroma run`, or leave index.chroma_url out"
-        ) from error
 
 
 def check_store(
@@ -258,15 +183,12 @@ class DenseStage:
     def rank(self, query: Query, depth: int) -> list[Ranked]:
         """Return the `depth` nearest rows, nearest first, with their cosines."""
         # Not through LangChain, which fetches the rows' texts too: three quarters of the time, and nobody reads them.
-        try:
-            found = self._collection.query(
-                query_embeddings=np.asarray([query.vector], np.float32),
-                n_results=depth,
-                where=_where(query.part),
-                include=["distances"],
-            )
-        except httpx.HTTPError as error:
-            raise VectorServerError(f"the Chroma server does not answer ({type(error).__name__})") from error
+        found = self._collection.query(
+            query_embeddings=np.asarray([query.vector], np.float32),
+            n_results=depth,
+            where=_where(query.part),
+            include=["distances"],
+        )
         distances = found["distances"]
         assert distances is not None, "they were asked for"
         return [
@@ -279,8 +201,8 @@ class DenseStage:
         return self._chroma
 
     def close(self) -> None:
-        """Let go of the database's files, or of the server."""
-        _let_go(self._client)
+        """Let go of the database's files."""
+        self._client.close()
 
 
 def _where(part: Part | None) -> dict[str, Any] | None:
@@ -308,26 +230,3 @@ def open_store(folder: Path, embeddings: Embeddings, num_rows: int) -> DenseStag
     except BaseException:
         client.close()
         raise
-
-
-def open_served_store(server: str, collection: str, embeddings: Embeddings, num_rows: int) -> DenseStage:
-    """Open what `serve_store` put on a Chroma server.
-
-    Raises:
-        VectorServerError: the server does not answer.
-        InputError: it does not hold the collection with all `num_rows` rows.
-    """
-    with _server_faults(server):
-        client = _server(server)
-        try:
-            names = [found.name for found in client.list_collections()]
-            whole = (
-                collection in names
-                and client.get_collection(collection, embedding_function=None).count() == num_rows
-            )
-            if not whole:
-                raise InputError(f"{server}: has not this index's version; run `groundtune rag index` again")
-            return DenseStage(client, embeddings, collection)
-        except BaseException:
-            _let_go(client)
-            raise

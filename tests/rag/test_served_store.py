@@ -19,7 +19,7 @@ from rag.config import IndexSection
 from rag.filters import RowFilter
 from rag.index import build_index, collection_of
 from rag.knowledge import open_index
-from rag.store import VectorServerError
+from rag.served_store import VectorServerError
 from rag.versions import current_version
 from serving.engines.ports import free_ports
 from tests.rag.rows import SALT
