@@ -26,6 +26,12 @@ def load(
     concurrency: Annotated[
         str | None, typer.Option(help="Closed loop: so many requests under way; several as in 1,4,16.")
     ] = None,
+    think_ms: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Closed loop: mean pause between an answer and the next question in its place."
+        ),
+    ] = 0.0,
     rate: Annotated[
         str | None, typer.Option(help="Open loop: so many requests a second; several as in 0.5,1,2.")
     ] = None,
@@ -89,13 +95,18 @@ def load(
         raise UsageError(f"--arrivals {arrivals!r}: choose one of {', '.join(KINDS)}")
     if sum(way is not None for way in (concurrency, rate, trace)) != 1:
         raise UsageError("give either --concurrency (closed loop), --rate or --trace (open loop)")
+    if think_ms and concurrency is None:
+        raise UsageError("--think-ms is of a closed loop; give --concurrency with it")
     parse_address(url)
     events = read_trace(trace, speed) if trace is not None else None
     if events is not None:
         levels = [Level(min(requests or len(events.due_s), len(events.due_s)), trace=events)]
     elif concurrency is not None:
         at_once = [int(number) for number in numbers(concurrency, "--concurrency", whole=True)]
-        levels = [Level(requests or max(30, 10 * number), concurrency=number) for number in at_once]
+        levels = [
+            Level(requests or max(30, 10 * number), concurrency=number, think_s=think_ms / 1000)
+            for number in at_once
+        ]
     else:
         rates = numbers(rate or "", "--rate")
         # A ramp's mean rate is half of that at its end.

@@ -125,6 +125,7 @@ async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounte
             {
                 "mode": "open" if level.is_open else "closed",
                 "concurrency": level.concurrency,
+                "think_ms": 1000 * level.think_s,
                 "rate": level.rate,
                 "label": level.label,
                 "figures": figures,

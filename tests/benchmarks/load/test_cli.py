@@ -33,6 +33,23 @@ def bench(*arguments: object) -> str:
     return result.stdout
 
 
+def test_pauses_make_a_closed_loop_slower(questions: Path, tmp_path: Path) -> None:
+    options = ("--questions", questions, "--concurrency", "2", "--requests", 8, "--warmup", 0)
+    seconds = []
+    with scripted_upstream("--first-s", "0.01", "--tokens", "2") as url:
+        for place, pauses in enumerate(((), ("--think-ms", "200"))):
+            out = tmp_path / str(place)
+            bench("load", url, *options, *pauses, "--out", out)
+            (level,) = json.loads((out / "load.json").read_text())["levels"]
+            assert level["think_ms"] == (200 if pauses else 0)
+            assert sorted({request["question"] for request in level["requests"]}) == list(range(7))
+            seconds.append(level["figures"]["duration_s"])
+        with pytest.raises(UsageError, match="--concurrency"):
+            bench("load", url, "--questions", questions, "--rate", "5", "--think-ms", "5")
+    # Three pauses in each of the two places, between 0 and 400 ms.
+    assert 0.1 < seconds[1] - seconds[0] < 1.3
+
+
 def test_a_sweep_over_concurrency(questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with scripted_upstream(
