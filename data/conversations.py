@@ -18,7 +18,9 @@ SEED_SYSTEM_PROMPT = (
     "comprehensive, and detailed answers based on the patients' questions."
 )
 
-QuestionStyle = Literal["seed", "plain"]
+QuestionStyle = Literal["seed", "plain", "grounded"]
+"""As the tutorial asks; as people type; as a grounded model is asked, with rows in the prompt (data.grounded)."""
+_STYLES: tuple[QuestionStyle, ...] = ("seed", "plain", "grounded")
 DatasetFormat = Literal["conversation", "json-array", "messages"]
 
 
@@ -49,18 +51,20 @@ def conversations(
     """Return one conversation a row and style, rows in order.
 
     A row without info_1 and info_2 has no seed form that says more than the question; it gets the plain one,
-    unless `verbatim` asks for the seed form whatever the cells hold.
+    unless `verbatim` asks for the seed form whatever the cells hold. `grounded` is left to data.grounded.
     """
     made = []
     for row in rows:
         has_seed_form = verbatim or bool(row.info_1 or row.info_2)
         inputs: dict[str, QuestionStyle] = {}
         for style in styles:
+            if style == "grounded":
+                continue
             as_seed = style == "seed" and has_seed_form
             inputs.setdefault(
                 seed_input(row) if as_seed else plain_input(row), "seed" if as_seed else "plain"
             )
-        made += [Conversation(row.row_id, style, system, text, row.answer) for text, style in inputs.items()]
+        made += [Conversation(row.row_id, as_, system, text, row.answer) for text, as_ in inputs.items()]
     return made
 
 
@@ -73,7 +77,7 @@ def conversation_line(conversation: Conversation) -> dict[str, Any]:
 def conversation_of_line(line: dict[str, Any]) -> Conversation:
     """Return what `conversation_line` made a line of; raises KeyError, TypeError or ValueError on another shape."""
     (turn,) = line["conversation"]
-    style: QuestionStyle = "seed" if line.get("style") == "seed" else "plain"
+    style: QuestionStyle = next((known for known in _STYLES if known == line.get("style")), "plain")
     return Conversation(str(line.get("row_id", "")), style, turn["system"], turn["input"], turn["output"])
 
 

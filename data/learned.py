@@ -74,7 +74,11 @@ def trained_rows(dataset: Path) -> list[Row]:
             row = rows[taught.row_id]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}:{number}: not a conversation ({error})") from error
-        found[row.row_id] = replace(row, answer=taught.output, revision=revision_of(taught.output))
+        if taught.style == "grounded":
+            # It teaches the answer without its footnote marks, which is no other answer.
+            found.setdefault(row.row_id, row)
+        else:
+            found[row.row_id] = replace(row, answer=taught.output, revision=revision_of(taught.output))
     return list(found.values())
 
 

@@ -11,6 +11,7 @@ dataset/rows.jsonl            every row, what the index is built from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +20,10 @@ from data.artefacts import digest_of, folder_beside, sha256_file, write_json, wr
 from data.conversations import Conversation, DatasetFormat, conversations, render
 from data.convert import convert_workbook
 from data.errors import InputError
+from data.grounded import drawn_rows, grounded_conversations
 from data.held_out import own_questions, questions_from_file
 from data.manifest import Manifest, is_current, read_manifest, write_manifest
-from data.records import HeldOutQuestion, write_records
+from data.records import HeldOutQuestion, Row, write_records
 from data.settings import PrepareSection, SplitSection, WorkbookSection
 from data.split import Division, divide_rows
 from data.workbook import Knowledge, WorkbookChoice, read_workbook
@@ -135,7 +137,7 @@ def _write_held_back(
 ) -> dict[str, Any]:
     """Write the files of a split; returns what the manifest says of it."""
     for side in ("validation", "test"):
-        held_back = conversations(division.rows(knowledge.rows, side), prepare.styles, prepare.system_prompt)
+        held_back = _conversations(division.rows(knowledge.rows, side), prepare)
         write_text(folder / f"{side}.jsonl", render(held_back, "conversation"))
     facts: dict[str, Any] = {
         "num_train": division.sides.count("train"),
@@ -181,10 +183,21 @@ def _training_conversations(
 ) -> list[Conversation]:
     rows = knowledge.rows if division is None else division.rows(knowledge.rows, "train")
     if source != "own":
-        return conversations(rows, prepare.styles, prepare.system_prompt)
+        return _conversations(rows, prepare)
     asked = {question.row_id for question in questions}
-    made = []
-    for row in rows:
-        styles = ("seed",) if row.row_id in asked else prepare.styles
-        made += conversations([row], styles, prepare.system_prompt, verbatim=row.row_id in asked)
-    return made
+    made = _conversations([row for row in rows if row.row_id not in asked], prepare)
+    kept = conversations(
+        [row for row in rows if row.row_id in asked], ("seed",), prepare.system_prompt, verbatim=True
+    )
+    place_of = {row.row_id: place for place, row in enumerate(rows)}
+    return sorted([*made, *kept], key=lambda one: place_of[one.row_id])
+
+
+def _conversations(rows: Sequence[Row], prepare: PrepareSection) -> list[Conversation]:
+    """Return the rows' conversations in every style, rows in order; what is shown in a prompt is of `rows`, too."""
+    made = conversations(rows, prepare.styles, prepare.system_prompt)
+    if "grounded" in prepare.styles:
+        drawn = drawn_rows(rows, prepare.grounded_share, prepare.seed)
+        made += grounded_conversations(drawn, rows, prepare.system_prompt, prepare.seed)
+    place_of = {row.row_id: place for place, row in enumerate(rows)}
+    return sorted(made, key=lambda one: place_of[one.row_id])

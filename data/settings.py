@@ -42,12 +42,22 @@ class PrepareSection(Section):
 
     system_prompt: str = SEED_SYSTEM_PROMPT
     styles: Annotated[tuple[QuestionStyle, ...], Field(min_length=1)] = ("seed", "plain")
-    """`seed`: 关于`info_1`的`info_2`问题,Q?  `plain`: the question as people type it."""
+    """`seed`: 关于`info_1`的`info_2`问题,Q?  `plain`: the question as people type it.  `grounded`: as `tuned-rag` is
+    asked, with rows in the prompt; trained on where `train.styles` names it, too."""
+    grounded_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Of the rows, how many get a grounded conversation: long ones, of which few teach what all would."""
     format: DatasetFormat = "conversation"
     """An extra file beside train.jsonl in this format."""
     own_questions: Annotated[int, Field(ge=0)] = 12
     """Without held-out questions, so many rows are asked in their plain wording, which is kept from training."""
     seed: int = 17
+
+    @field_validator("styles")
+    @classmethod
+    def _has_bare_questions(cls, value: tuple[QuestionStyle, ...]) -> tuple[QuestionStyle, ...]:
+        if set(value) == {"grounded"}:
+            raise ValueError("grounded alone teaches no bare question; name plain or seed beside it")
+        return value
 
 
 class SplitSection(Section):

@@ -13,9 +13,9 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from data.prompts import Wording, without_footnotes
 from data.records import Row
 from rag.citations import Citation, CitationWriter
-from rag.prompts import Wording, without_footnotes
 from rag.support import SupportMeter
 
 _DECLINES = re.compile(

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from data.prompts import wording_for
 from data.records import Row
 from rag.answers import related
 from rag.filters import RowFilter
 from rag.follow_up import Searcher, search_in_turn
-from rag.prompts import wording_for
 from rag.selection import Selection
 from rag.stages import Search
 from rag.subjects import Subjects, strangers
@@ -146,8 +146,7 @@ class Grounder:
     ) -> list[Mapping[str, Any]]:
         wording = wording_for(asked)
         clients = [text_of(message) for message in messages if message.get("role") in ("system", "developer")]
-        parts = [self._system_prompt, wording.rules, *clients, wording.rows_text(rows)]
-        system = "\n\n".join(part for part in parts if part.strip())
+        system = wording.system(self._system_prompt, rows, clients)
         turns = [message for message in messages if message.get("role") not in ("system", "developer")]
         if nearest:
             last = max(place for place, message in enumerate(turns) if message.get("role") == "user")

@@ -16,25 +16,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from data.prompts import estimated_tokens
 from data.records import Row
 from data.similarity import Grams, plain_grams, similarity
 from rag.config import RetrieveSection
 from rag.stages import Hit
-from rag.terms import num_cjk
 
 SPARE = 5
 """So many rows more are searched for than are shown, to take the place of those that repeat another."""
 _SENTENCE_ENDS = re.compile(r"[。！？!?；;\n]|\.(?=\s)")
 _CUT = "……"
-_OTHERS_PER_TOKEN = 3
 
 Count = Callable[[str], int]
-
-
-def estimated_tokens(text: str) -> int:
-    """Return about how many tokens a text has where no tokenizer is at hand: rather too many."""
-    characters = num_cjk(text)
-    return characters + -(-(len(text) - characters) // _OTHERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)

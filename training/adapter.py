@@ -147,7 +147,7 @@ def _train(
     from training.base_model import uses_varlen, with_dtype
     from training.checkpoint import StepMetrics
     from training.evaluation import load_evaluator
-    from training.examples import encode, of_styles, read_conversations
+    from training.examples import encode_all, of_styles, read_conversations, require_styles
     from training.lora import AdaptedModel
     from training.loss_chart import draw_loss
     from training.packing import pack_examples
@@ -161,8 +161,15 @@ def _train(
     dtype = world.shared_text(with_dtype(config, _needed_bytes(base_folder) * world.local_size).dtype)
     config = config.model_copy(update={"dtype": dtype})
     tokenizer = AutoTokenizer.from_pretrained(base_folder, local_files_only=True)
-    conversations = of_styles(read_conversations(run.dataset / "train.jsonl"), config.styles)
-    examples = [encode(conversation, tokenizer, config.max_tokens) for conversation in conversations]
+    made = read_conversations(run.dataset / "train.jsonl")
+    require_styles(made, config.styles, run.dataset / "train.jsonl")
+    examples, num_left_out = encode_all(of_styles(made, config.styles), tokenizer, config.max_tokens)
+    if num_left_out and world.is_main:
+        print(
+            f"note: {num_left_out} grounded conversations are longer than train.max_tokens={config.max_tokens}; "
+            "left out",
+            file=sys.stderr,
+        )
     num_cut = sum(example.was_cut for example in examples)
     if num_cut and world.is_main:
         print(

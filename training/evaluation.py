@@ -19,7 +19,7 @@ from data.conversations import Conversation
 from data.errors import InputError
 from training.base_model import uses_varlen
 from training.config import TrainSection
-from training.examples import encode
+from training.examples import encode_all
 from training.held_out import held_out_conversations, score_answers
 from training.lora import AdaptedModel
 from training.packing import Pack, pack_examples
@@ -94,7 +94,7 @@ def load_evaluator(dataset: Path, tokenizer: Any, config: TrainSection) -> Evalu
                     "train.evaluation.source: paraphrases"
                 )
         return None
-    examples = [encode(row, tokenizer, config.max_tokens) for row in rows]
+    examples, _ = encode_all(rows, tokenizer, config.max_tokens)
     packs = pack_examples(examples, config.pack_tokens, config.seed, share_prefix=not uses_varlen(config))
     questions = held_out_conversations(dataset, asked.source, asked.generate, config.styles)
     return Evaluator(packs, questions, tokenizer, asked.max_answer_tokens)

@@ -54,11 +54,57 @@ def of_styles(conversations: list[Conversation], styles: Sequence[QuestionStyle]
     return [item for item in conversations if item.style in styles or item.row_id not in covered]
 
 
+def require_styles(
+    conversations: Sequence[Conversation], styles: Sequence[QuestionStyle], path: Path
+) -> None:
+    """Refuse to train without what was asked for: rows in the prompt cannot be replaced by another wording.
+
+    Raises:
+        InputError: `styles` has `grounded`, and no conversation of `path` is.
+    """
+    if "grounded" in styles and not any(item.style == "grounded" for item in conversations):
+        raise InputError(
+            f"{path}: train.styles has grounded, and no conversation here is; run `groundtune data prepare "
+            "--set 'prepare.styles=[plain, grounded]'`"
+        )
+
+
+def encode_all(
+    conversations: Sequence[Conversation], tokenizer: Any, max_tokens: int
+) -> tuple[list[Example], int]:
+    """Return the examples, and how many grounded conversations were left out because they do not fit whole.
+
+    Half of a row's answer after all of it in the prompt would teach to stop in the middle.
+
+    Raises:
+        InputError: as `encode`, of the other conversations.
+    """
+    examples, num_left_out = [], 0
+    for conversation in conversations:
+        try:
+            example = encode(conversation, tokenizer, max_tokens)
+        except PromptTooLongError:
+            if conversation.style != "grounded":
+                raise
+            num_left_out += 1
+            continue
+        if conversation.style == "grounded" and example.was_cut:
+            num_left_out += 1
+        else:
+            examples.append(example)
+    return examples, num_left_out
+
+
+class PromptTooLongError(InputError):
+    """The prompt alone fills the tokens that an example may have."""
+
+
 def encode(conversation: Conversation, tokenizer: Any, max_tokens: int) -> Example:
     """Tokenise one conversation with the model's chat template.
 
     Raises:
-        InputError: the prompt alone fills `max_tokens`, or the template does not put the answer after the prompt.
+        PromptTooLongError: the prompt alone fills `max_tokens`.
+        InputError: the template does not put the answer after the prompt.
     """
     turns = messages(conversation)
     prompt = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
@@ -73,7 +119,7 @@ def encode(conversation: Conversation, tokenizer: Any, max_tokens: int) -> Examp
     # The template may write a line break after the end-of-turn token; engines stop at the token.
     answer_ids = tokenizer.encode(answer.rstrip("\n"), add_special_tokens=False)
     if len(prompt_ids) >= max_tokens:
-        raise InputError(
+        raise PromptTooLongError(
             f"row {conversation.row_id}: the question alone has {len(prompt_ids)} tokens; "
             f"raise train.max_tokens (now {max_tokens}) or shorten the cell"
         )

@@ -31,12 +31,12 @@ from benchmarks.load.request import RequestSettings
 from benchmarks.load.runner import Level, LoadPlan, run_load
 from benchmarks.processes import ROOT
 from data.held_out import questions_from_file
+from data.prompts import wording_for
 from data.records import Row
 from data.settings import PrepareSection
 from data.workbook import WorkbookChoice, read_workbook
 from rag.config import IndexSection
 from rag.lexical import open_lexical, write_lexical
-from rag.prompts import wording_for
 from rag.stages import Query
 
 _PACKAGES = ("lmdeploy", "torch", "transformers")

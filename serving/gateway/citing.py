@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from data.prompts import wording_for
 from data.records import Row
 from rag.answers import GroundedAnswer
 from rag.citations import Citation
-from rag.prompts import wording_for
 from serving.gateway.relay import End, Extra, Pieces, Text
 
 if TYPE_CHECKING:

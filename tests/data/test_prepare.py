@@ -8,9 +8,11 @@ import pytest
 
 from data.conversations import SEED_SYSTEM_PROMPT
 from data.errors import InputError
+from data.grounded import drawn_rows
 from data.prepare import prepare_dataset
 from data.records import HeldOutQuestion, Row, read_records
 from data.settings import PrepareSection, WorkbookSection
+from data.workbook import row_of
 from tests.data.test_workbook import HEADER, make_workbook
 
 ROWS = [["高血压", "饮食", f"问题{n}", f"答案{n}。"] for n in range(20)]
@@ -114,3 +116,45 @@ def test_a_bad_workbook_leaves_the_old_dataset(tmp_path: Path, workbook: Path) -
         prepare_dataset(folder, WorkbookSection(file=bad), PrepareSection())
     assert (folder / "groundtune.json").read_bytes() == before
     assert not list(tmp_path.glob(".*"))
+
+
+def test_grounded_conversations_stand_beside_the_others_and_keep_what_was_set_aside(
+    tmp_path: Path, workbook: Path
+) -> None:
+    styles = ("plain", "grounded")
+    prepare_dataset(
+        tmp_path / "d", WorkbookSection(file=workbook), PrepareSection(styles=styles, grounded_share=1)
+    )
+    lines = [json.loads(line) for line in (tmp_path / "d" / "train.jsonl").read_text().splitlines()]
+    assert [line["style"] for line in lines] == ["plain", "grounded"] * 20
+    assert [line["row_id"] for line in lines[::2]] == [line["row_id"] for line in lines[1::2]]
+    # Without other wordings, some rows' own questions are asked later: they are in no prompt either.
+    alone = make_workbook(tmp_path / "alone.xlsx", {"S": [HEADER, *ROWS]})
+    section = PrepareSection(styles=styles, own_questions=4, grounded_share=1)
+    prepare_dataset(tmp_path / "e", WorkbookSection(file=alone), section)
+    lines = [json.loads(line) for line in (tmp_path / "e" / "train.jsonl").read_text().splitlines()]
+    asked = read_records(tmp_path / "e" / "paraphrases.jsonl", HeldOutQuestion)
+    assert len(asked) == 4
+    taught = {line["row_id"]: [] for line in lines}
+    for line in lines:
+        taught[line["row_id"]].append(line["style"])
+        (turn,) = line["conversation"]
+        if line["style"] == "grounded":
+            assert not any(f"问：{one.question}\n" in turn["system"] for one in asked)
+    assert all(taught[one.row_id] == ["seed"] for one in asked)
+    others = [styles for row_id, styles in taught.items() if row_id not in {one.row_id for one in asked}]
+    assert others == [["plain", "grounded"]] * 16
+
+
+def test_a_share_of_the_rows_is_drawn_each_for_itself() -> None:
+    rows = [row_of({"info_1": "", "info_2": "", "Q": f"问题{n}", "A": "答。"}, "") for n in range(400)]
+    drawn = drawn_rows(rows, 0.25, seed=3)
+    assert 70 < len(drawn) < 130
+    assert drawn_rows(rows[100:], 0.25, seed=3) == [row for row in drawn if row in rows[100:]]
+    assert drawn_rows(rows, 0.25, seed=4) != drawn
+    assert drawn_rows(rows, 1, seed=3) == rows
+
+
+def test_grounded_alone_is_refused() -> None:
+    with pytest.raises(ValueError, match="plain or seed"):
+        PrepareSection(styles=("grounded",))

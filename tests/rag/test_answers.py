@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.prompts import CHINESE, ENGLISH, Wording
 from rag.answers import GroundedAnswer, related
-from rag.prompts import CHINESE, ENGLISH, Wording
 from tests.rag.rows import ASPIRIN, COLD, ROWS, SALT
 
 _GOOD = "食盐每天不超过5克，少吃加工食品。多喝水就好了呀朋友。"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from data.prompts import CHINESE
 from data.records import Row
 from rag.config import RetrieveSection
 from rag.grounding import Grounder
-from rag.prompts import CHINESE
 from rag.selection import SPARE, Selection, TokenCounter, estimated_tokens, selection_of
 from rag.stages import Hit
 from tests.rag.rows import COLD, SALT, STOP, row

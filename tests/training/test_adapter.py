@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,11 +43,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
 
 
-def make_run(root: Path, name: str) -> Run:
+def make_run(root: Path, name: str, **settings: Any) -> Run:
     run = Workspace(root / "var").run(name)
     root.mkdir(exist_ok=True)
     workbook = make_workbook(root / "k.xlsx", {"S": [HEADER, *ROWS]})
-    prepare_dataset(run.dataset, WorkbookSection(file=workbook), PrepareSection(own_questions=2))
+    prepare_dataset(run.dataset, WorkbookSection(file=workbook), PrepareSection(own_questions=2, **settings))
     return run
 
 
@@ -110,3 +111,24 @@ def test_a_base_without_weights_is_named(tmp_path: Path, base: Path) -> None:
     with pytest.raises(InputError, match="empty"):
         train_adapter(run, empty, CONFIG)
     assert [path.name for path in run.folder.iterdir()] == ["dataset"]
+
+
+def test_grounded_conversations_are_trained_on_where_both_steps_say_so(
+    tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ("plain", "grounded")
+    wanted = CONFIG.model_copy(update={"styles": both, "epochs": 1, "max_tokens": 4000})
+    bare = make_run(tmp_path / "bare", "r")
+    with pytest.raises(InputError, match=r"data prepare --set 'prepare\.styles=\[plain, grounded\]'"):
+        train_adapter(bare, base, wanted)
+    run = make_run(tmp_path / "both", "r", styles=both, grounded_share=1)
+    # What a row's bare question does not have is in the prompt: more tokens a row.
+    plain, _ = train_adapter(run, base, wanted.model_copy(update={"styles": ("plain",)}))
+    grounded, fresh = train_adapter(run, base, wanted)
+    assert fresh and grounded.facts["num_tokens"] > 3 * plain.facts["num_tokens"]
+    assert "left out" not in capsys.readouterr().err
+    # The bare questions fit into so few tokens, the prompts with rows do not.
+    train_adapter(run, base, wanted.model_copy(update={"max_tokens": CONFIG.max_tokens}))
+    assert (
+        "10 grounded conversations are longer than train.max_tokens=700; left out" in capsys.readouterr().err
+    )

@@ -39,7 +39,7 @@ def held_out_messages(dataset: Path, count: int) -> list[tuple[Mapping[str, str]
     trained = read_conversations(dataset / "train.jsonl")
     path = dataset / "paraphrases.jsonl"
     questions = [item.question for item in read_records(path, HeldOutQuestion)] if path.is_file() else []
-    questions = questions or list(dict.fromkeys(item.input for item in trained))
+    questions = questions or list(dict.fromkeys(item.input for item in trained if item.style != "grounded"))
     step = max(1, len(questions) // count)
     system = trained[0].system
     head = ({"role": "system", "content": system},) if system else ()

@@ -1,4 +1,7 @@
-"""The words that a grounded model is given, in Chinese and in English. Chosen by asking a 0.5B model."""
+"""The words that a grounded model is given, in Chinese and in English. Chosen by asking a 0.5B model.
+
+Both who asks (rag.grounding) and who trains (data.grounded) put a prompt together here, so that both are the same.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.records import Row
-from rag.terms import has_cjk
+from data.wording import num_cjk
 
 # A row's own footnote marks ("[5]" copied from an encyclopedia) would be taken for citations.
 _FOOTNOTE = re.compile(r"\s*[\[【［]\s*\d{1,3}(?:\s*[,，、;；]\s*\d{1,3})*\s*[\]】］]")
+
+
+_OTHERS_PER_TOKEN = 3
+
+
+def estimated_tokens(text: str) -> int:
+    """Return about how many tokens a text has where no tokenizer is at hand: rather too many."""
+    characters = num_cjk(text)
+    return characters + -(-(len(text) - characters) // _OTHERS_PER_TOKEN)
 
 
 def without_footnotes(text: str) -> str:
@@ -33,6 +45,11 @@ class Wording:
     see_also: str
     refusal: str
     nearest: str
+
+    def system(self, own: str, rows: Sequence[Row], others: Sequence[str] = ()) -> str:
+        """Return the system message: the knowledge base's own, the rules, those of a client, and the rows."""
+        parts = [own.strip(), self.rules, *others, self.rows_text(rows)]
+        return "\n\n".join(part for part in parts if part.strip())
 
     def rows_text(self, rows: Sequence[Row]) -> str:
         """Return the rows as the model sees them; `[n]` is the n-th."""
@@ -83,4 +100,4 @@ ENGLISH = Wording(
 
 def wording_for(question: str) -> Wording:
     """Return the wording in the question's language."""
-    return CHINESE if has_cjk(question) else ENGLISH
+    return CHINESE if num_cjk(question) else ENGLISH
