@@ -150,7 +150,65 @@ def _resume_body(result: Result) -> str:
     )
 
 
+_TAUGHT = {"bare": "bare questions", "both": "bare questions, and rows in the prompt"}
+
+
+def _grounded_lines(result: Result) -> list[tuple[str, str]]:
+    told = []
+    for name, run in result["runs"].items():
+        pair = _pair(run, "base-rag")
+        told.append(f"tuned on {_TAUGHT[name]} {pair}")
+    num = result["runs"]["both"]["num_answerable"]
+    return [
+        (f"`tuned-rag` against `base-rag`, ROUGE-L points, {num} paraphrases of the sample", "; ".join(told))
+    ]
+
+
+def _grounded_body(result: Result) -> str:
+    rows = []
+    for name, run in result["runs"].items():
+        for arm, means in run["means"].items():
+            if arm == "base-rag" and name != "bare":
+                continue
+            rows.append(
+                (
+                    arm,
+                    "" if arm == "base-rag" else _TAUGHT[name],
+                    *(interval(means[measure]) for measure in _SHOWN),
+                    _pair(run, "base-rag") if arm == "tuned-rag" else "",
+                )
+            )
+    counts = result["runs"]["both"]["num_conversations"]
+    return (
+        f"{result['runs']['both']['num_answerable']} held-out paraphrases, {result['epochs']} epochs of "
+        f"{counts['plain']} bare questions, and of {counts['grounded']} with rows in the prompt where it says so. In "
+        "brackets 95% intervals.\n\n"
+        + table(
+            ("model", "tuned on", "ROUGE-L", "facts kept (%)", "right row cited (%)", "against `base-rag`"),
+            rows,
+        )
+    )
+
+
+def _pair(run: Mapping[str, Any], other: str) -> str:
+    """Return how much better tuned-rag is than another arm, with its interval."""
+    (found,) = [pair for pair in run["rouge_l_pairs"] if other in (pair["first"], pair["second"])]
+    difference = found["difference"]
+    sign = 1 if found["first"] == "tuned-rag" else -1
+    low, high = sorted((sign * difference["low"], sign * difference["high"]))
+    return f"{sign * difference['mean']:+.1f} [{low:.1f}, {high:.1f}]"
+
+
+def interval(figure: Mapping[str, float] | None) -> str:
+    """Return a mean with its interval; a model that cites nothing has none of citing."""
+    if figure is None:
+        return "–"
+    return f"{figure['mean']:.1f} [{figure['low']:.1f}, {figure['high']:.1f}]"
+
+
+_SHOWN = ("rouge_l", "facts_kept", "citation_recall")
 TRAINING_SECTIONS = (
+    Section("grounded-training", "Tuning for retrieval", _grounded_lines, _grounded_body),
     Section("resume", "Killed and resumed", _resume_lines, _resume_body),
     Section("train", "Training", _train_lines, _train_body),
     Section("sweep", "The sweep", _sweep_lines, _sweep_body),
