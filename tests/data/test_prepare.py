@@ -9,6 +9,7 @@ import pytest
 from data.conversations import SEED_SYSTEM_PROMPT
 from data.errors import InputError
 from data.grounded import drawn_rows
+from data.learned import trained_rows
 from data.prepare import prepare_dataset
 from data.records import HeldOutQuestion, Row, read_records
 from data.settings import PrepareSection, WorkbookSection
@@ -144,6 +145,20 @@ def test_grounded_conversations_stand_beside_the_others_and_keep_what_was_set_as
     assert all(taught[one.row_id] == ["seed"] for one in asked)
     others = [styles for row_id, styles in taught.items() if row_id not in {one.row_id for one in asked}]
     assert others == [["plain", "grounded"]] * 16
+
+
+def test_what_was_learned_is_the_cell_also_where_a_prompt_leaves_its_footnotes_out(tmp_path: Path) -> None:
+    noted = make_workbook(
+        tmp_path / "noted.xlsx", {"S": [HEADER, ["病", "", "什么是病", "这是病[12]。"], *ROWS]}
+    )
+    section = PrepareSection(styles=("plain", "grounded"), grounded_share=1, own_questions=0)
+    prepare_dataset(tmp_path / "d", WorkbookSection(file=noted), section)
+    outputs = [
+        json.loads(line)["conversation"][0]["output"]
+        for line in (tmp_path / "d" / "train.jsonl").read_text().splitlines()[:2]
+    ]
+    assert outputs == ["这是病[12]。", "这是病。"]
+    assert trained_rows(tmp_path / "d") == read_records(tmp_path / "d" / "rows.jsonl", Row)
 
 
 def test_a_share_of_the_rows_is_drawn_each_for_itself() -> None:

@@ -26,7 +26,7 @@ from data.workspace import Run
 from training.checkpoint_conversion import convert_checkpoint
 from training.child import failure, run_child
 from training.environment import interpreter
-from training.examples import read_conversations
+from training.examples import of_styles, read_conversations, require_styles
 from training.progress import counted
 from training.xtuner.base_view import write_base_view
 from training.xtuner.config import XtunerSection
@@ -81,10 +81,8 @@ def write_job(run: Run, base: Path, config: XtunerSection, environment: Path, fo
     source = found[0].read_text(encoding="utf-8")
     text = render(source, config, f"./{base.name}", f"./{DATA_FILE.as_posix()}")
     made = read_conversations(run.dataset / "train.jsonl")
-    wanted = [item for item in made if item.style in config.styles]
-    covered = {item.row_id for item in wanted}
-    chosen = [item for item in made if item.style in config.styles or item.row_id not in covered]
-    write_text(folder / DATA_FILE, render_dataset(chosen, "json-array"))
+    require_styles(made, config.styles, run.dataset / "train.jsonl")
+    write_text(folder / DATA_FILE, render_dataset(of_styles(made, config.styles), "json-array"))
     write_base_view(base, folder / base.name)
     write_text(folder / CONFIG_NAME, text)
     return folder / CONFIG_NAME
