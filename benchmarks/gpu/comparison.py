@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,26 +62,28 @@ def _compare_outside(records: Mapping[str, Sequence[Record]], width: int, found:
 
 def _outside_ms(of_rounds: Sequence[Record], width: int) -> tuple[list[float], list[float]]:
     """Return what the engine did not have of the times from sending to the first token: in bursts, and after them."""
-    parts: dict[bool, list[float]] = {True: [], False: []}
-    for one in of_rounds:
-        for place, request in enumerate(one["requests"]):
-            if not request.get("error") and "engine_ms" in request:
-                sent_ms = request["ttft_ms"] - (request.get("lateness_ms") or 0.0)
-                parts[place < width].append(sent_ms - request["engine_ms"])
-    return parts[True], parts[False]
+    return _apart(
+        of_rounds,
+        width,
+        "engine_ms",
+        lambda request: request["ttft_ms"] - (request.get("lateness_ms") or 0.0) - request["engine_ms"],
+    )
 
 
 def _firsts(of_rounds: Sequence[Record], width: int) -> tuple[list[float], list[float]]:
     """Return the times to the first token in the bursts that rounds begin with, and after them."""
-    whole = (
-        (place < width, request["ttft_ms"])
-        for one in of_rounds
-        for place, request in enumerate(one["requests"])
-        if not request.get("error") and "ttft_ms" in request
-    )
+    return _apart(of_rounds, width, "ttft_ms", lambda request: float(request["ttft_ms"]))
+
+
+def _apart(
+    of_rounds: Sequence[Record], width: int, needed: str, value: Callable[[Mapping[str, Any]], float]
+) -> tuple[list[float], list[float]]:
+    """Return a value of each whole request that has `needed`: of the first `width` of a round, and of the others."""
     parts: dict[bool, list[float]] = {True: [], False: []}
-    for is_burst, first in whole:
-        parts[is_burst].append(first)
+    for one in of_rounds:
+        for place, request in enumerate(one["requests"]):
+            if not request.get("error") and needed in request:
+                parts[place < width].append(value(request))
     return parts[True], parts[False]
 
 

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--least", type=int, default=10, help="requests of a load")
     parser.add_argument(
-        "--think-ms", type=float, default=0.0, help="mean pause in front of a closed load's next request"
+        "--think-ms", type=float, default=40.0, help="mean pause in front of a closed load's next request"
     )
     parser.add_argument("--seconds", type=float, default=6.0, help="of an open load")
     parser.add_argument("--rounds", type=int, default=4)
