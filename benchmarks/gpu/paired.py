@@ -14,36 +14,37 @@ Prompts and weights are those of benchmarks.gpu.serving; answers are --spread ab
 with all its requests at once: those, which measure how a burst is read, are told apart from the rest. Its later
 requests come after --think-ms on average. Without, each would come right after the step of the engine in which
 another ended, and a millisecond more or less between the two would decide whether it waits for one step or for two.
+
+Turns compare throughput. What a way adds to a first token, they do not tell where many requests are under way: the
+engine's own first tokens differ by more from one run to the next. --mixed does: after the turns of each round, a load
+as wide in which a lot decides for every request which way it goes (benchmarks.gpu.mixed).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks.gpu.comparison import TTFT_LIMIT_MS, compared
+from benchmarks.gpu.mixed import run_mixed
+from benchmarks.gpu.mixed_figures import mixed_figures
 from benchmarks.gpu.relay import mark_of
 from benchmarks.gpu.services import gateway, relay, relay_notes
 from benchmarks.gpu.serving import add_model_arguments, ensure_model, rag_prompts, server
 from benchmarks.gpu.steps import Steps
+from benchmarks.gpu.way import Way
 from benchmarks.load.request import RequestSettings
 from benchmarks.load.runner import Level, LoadPlan, run_load
 
 _PACKAGES = ("lmdeploy", "torch", "transformers", "fastapi", "uvicorn", "uvloop", "httptools")
 _ANSWER_TOKENS = 150
-
-
-class Way(NamedTuple):
-    """How requests come to the engine: the URL and model to ask, and the relay on the way, where there is one."""
-
-    url: str
-    model: str
-    relay: str | None = None
 
 
 Ways = dict[str, Way]
@@ -69,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--again", action="store_true", help="one more way: TurboMind alone once more")
     parser.add_argument("--relay", action="store_true", help="one more way: a relay that only copies bytes")
+    parser.add_argument(
+        "--mixed", type=float, default=0.0, help="requests of a load by lot, times those of a way's turn"
+    )
+    parser.add_argument("--turns", default="", help="ways that take turns; all of them if empty, - none")
+    parser.add_argument("--lots", default="", help="ways that --mixed draws from; all of them if empty")
     parser.add_argument("--prompts", type=int, default=3000, help="different ones")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
@@ -80,11 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if ways is not None:
             prompts = rag_prompts(options.tokenizer, options.prompts)
             records: Records = {}
+            mixed: dict[str, list[dict[str, Any]]] = {}
             for number in range(options.rounds):
                 # Noted after each: one that fails or is cut off takes no other with it.
                 steps.run(
                     f"rounds, {number + 1}", partial(one_round, ways, options, prompts, number, records)
                 )
+                if options.mixed:
+                    steps.run(
+                        f"mixed, {number + 1}", partial(one_mixed, ways, options, prompts, number, mixed)
+                    )
     return steps.status
 
 
@@ -111,17 +122,50 @@ def one_round(
         for way in ways.values():
             # An engine's first batches of each size are slow.
             run_level(way, Level(widest, concurrency=widest), prompts, options.spread, seed=999)
-    order = list(ways)
+    wanted = options.turns.split(",") if options.turns else list(ways)
+    order = [name for name in ways if name in wanted]
+    if not order:
+        return {"rounds": 0}
     # Of two, whichever was second goes first; of n, each has each place in n rounds.
     order = order[number % len(order) :] + order[: number % len(order)]
     for level in levels:
-        of_level = records.setdefault(level.label, {name: [] for name in ways})
+        of_level = records.setdefault(level.label, {name: [] for name in order})
         for name in order:
             of_level[name].append(run_level(ways[name], level, prompts, options.spread, seed=number))
     widths = {level.label: level.concurrency or 0 for level in levels}
     return {
         "rounds": number + 1,
         **{label: compared(of, widths[label]) for label, of in records.items()},
+    }
+
+
+def one_mixed(
+    ways: Ways,
+    options: argparse.Namespace,
+    prompts: Sequence[str],
+    number: int,
+    records: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """Send every load once, by all ways at once, noted in `records`; returns each load's figures over all rounds.
+
+    The requests stand in a file beside the result.
+    """
+    levels = [_level(text, options) for text in options.loads.split(",")]
+    wanted = options.lots.split(",") if options.lots else list(ways)
+    ways = {name: way for name, way in ways.items() if name in wanted}
+    for level in levels:
+        num = round(level.num_requests * options.mixed)
+        if level.concurrency is not None:
+            num += level.concurrency
+        settings = RequestSettings("", _ANSWER_TOKENS, length_spread=options.spread)
+        found = run_mixed(ways, replace(level, num_requests=num), prompts, settings, seed=1000 + number)
+        records.setdefault(level.label, []).append(found)
+    raw = options.out.with_name(f"{options.out.stem}-requests.json")
+    raw.write_text(json.dumps(records), encoding="utf-8")
+    widths = {level.label: level.concurrency or 0 for level in levels}
+    return {
+        "rounds": number + 1,
+        **{label: mixed_figures(of, widths[label]) for label, of in records.items()},
     }
 
 

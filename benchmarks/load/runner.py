@@ -7,13 +7,13 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.load.arrivals import Arrivals, arrival_times
 from benchmarks.load.connection import ConnectionPool, parse_address
 from benchmarks.load.exchange import Exchange
 from benchmarks.load.figures import Sample, figures_of, samples_of
-from benchmarks.load.generator import closed_loop, open_loop
+from benchmarks.load.generator import Sender, closed_loop, open_loop
 from benchmarks.load.precise_loop import precise_loop
 from benchmarks.load.prompts import Prompt, Trace
 from benchmarks.load.request import RequestSettings, chat_requests
@@ -81,6 +81,13 @@ class LoadPlan:
     seed: int = 0
 
 
+class Connections(Sender, Protocol):
+    """What sends a level's requests (benchmarks.load.connection.ConnectionPool)."""
+
+    async def open(self, num: int) -> None:
+        """Have `num` connections ready."""
+
+
 def run_load(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounter | None) -> dict[str, Any]:
     """Run every level; returns the report, a JSON-like value with every request's times.
 
@@ -116,7 +123,7 @@ async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounte
         requests = chat_requests(chosen, address, settings)
         pool = ConnectionPool(address, plan.timeout_s)
         try:
-            exchanges = await _run_level(plan, level, pool, requests)
+            exchanges = await send_level(plan, level, pool, requests)
         finally:
             pool.close()
         samples = samples_of(exchanges, counter)
@@ -131,7 +138,7 @@ async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounte
                 "figures": figures,
                 # `question`: its place among the questions, or in the trace.
                 "requests": [
-                    {"question": place, **_request_record(sample)}
+                    {"question": place, **request_record(sample)}
                     for place, sample in zip(places[-len(samples) :], samples, strict=True)
                 ],
             }
@@ -157,9 +164,10 @@ async def _run(plan: LoadPlan, questions: Sequence[Prompt], counter: TokenCounte
     }
 
 
-async def _run_level(
-    plan: LoadPlan, level: Level, pool: ConnectionPool, requests: Sequence[bytes]
+async def send_level(
+    plan: LoadPlan, level: Level, pool: Connections, requests: Sequence[bytes]
 ) -> list[Exchange]:
+    """Send a level's requests, those to warm up first; returns the exchanges of the others, as they were sent."""
     num_warmup = len(requests) - level.num_requests
     warmup, counted = requests[:num_warmup], requests[num_warmup:]
     await closed_loop(pool, warmup, level.concurrency or min(4, len(warmup) or 1))
@@ -195,7 +203,8 @@ async def _accepted(plan: LoadPlan, question: Prompt) -> RequestSettings:
         )
 
 
-def _request_record(sample: Sample) -> dict[str, Any]:
+def request_record(sample: Sample) -> dict[str, Any]:
+    """Return a request's times as a report has them."""
     record = asdict(sample)
     del record["itl_ms"]
     return {
