@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.tables.gpu_mixed import mixed_body, mixed_line, mixed_loads
 from benchmarks.tables.shape import Result, Section, percent, table
 
 _WAYS = {
@@ -20,21 +21,36 @@ _OUTSIDE = (
 )
 # Columns that every result fills.
 _MOST_TOLD = 6
+_SHAPES = {"7b-gqa": "Qwen2.5-7B's shape (GQA)", "7b-mha": "the Llama shape of 7B (MHA)"}
 _ORDERS = ("order of ids", "best first")
 
 
 def _loads(result: Result) -> dict[str, Mapping[str, Any]]:
     """Return the figures after the last round, by load."""
     noted = [step for name, step in result["steps"].items() if name.startswith("rounds") and "rounds" in step]
-    return {load: found for load, found in noted[-1].items() if isinstance(found, dict)}
+    return {load: found for load, found in noted[-1].items() if isinstance(found, dict)} if noted else {}
+
+
+def _shape(result: Result) -> str:
+    return _SHAPES[result["steps"]["model"]["shape"]]
 
 
 def _gateway_lines(result: Result) -> list[tuple[str, str]]:
     loads = _loads(result)
+    told = [*([_turns_line(loads)] if loads else []), *([mixed_line(result)] if mixed_loads(result) else [])]
+    title = f"the gateway in front of TurboMind, {result['gpu']}, {_shape(result)}: "
+    return [(title + ", ".join(loads or mixed_loads(result)), "; ".join(told))]
+
+
+def _no_lines(_: Result) -> list[tuple[str, str]]:
+    """Leave the README without it: what other results say better."""
+    return []
+
+
+def _turns_line(loads: Mapping[str, Mapping[str, Any]]) -> str:
     ratios = [
         found["gateway"]["output_tokens_per_s"] / found["direct"]["output_tokens_per_s"]
-        for load, found in loads.items()
-        if load.endswith("at once")
+        for found in loads.values()
     ]
     told = f"{_range([f'{100 * ratio:.1f}' for ratio in ratios])}% of its own throughput"
     outside = [
@@ -52,10 +68,7 @@ def _gateway_lines(result: Result) -> list[tuple[str, str]]:
         # What the others are to be read beside.
         own = [found["again"]["throughput_ratio"] for found in loads.values()]
         told += f" (TurboMind once more: {_range([f'{100 * ratio:.1f}' for ratio in own])}%)"
-    title = (
-        f"the gateway in front of TurboMind, {result['gpu']}, Qwen2.5-7B's shape (GQA): {', '.join(loads)}"
-    )
-    return [(title, told)]
+    return told
 
 
 def _range(numbers: Sequence[str]) -> str:
@@ -64,6 +77,16 @@ def _range(numbers: Sequence[str]) -> str:
 
 
 def _gateway_body(result: Result) -> str:
+    of_shape = f"{result['gpu']}; random weights of {_shape(result)}, about 700 tokens in and 150 out"
+    parts = [
+        *([_turns_body(result, of_shape)] if _loads(result) else [f"{of_shape}."]),
+        *([mixed_body(result)] if mixed_loads(result) else []),
+        *([result["note"]] if "note" in result else []),
+    ]
+    return "\n\n".join(parts)
+
+
+def _turns_body(result: Result, of_shape: str) -> str:
     rows: list[tuple[Any, ...]] = []
     for load, found in _loads(result).items():
         for way, title in _WAYS.items():
@@ -93,10 +116,8 @@ def _gateway_body(result: Result) -> str:
     explained = _OUTSIDE if len(head) - 1 in told else ""
     head, rows = [head[place] for place in told], [tuple(row[place] for place in told) for row in rows]
     return (
-        f"{result['gpu']}; random weights of Qwen2.5-7B's shape, about 700 tokens in and 150 out, turn about on the "
-        f"same server; rounds: {rounds}. An open load (/s) is as fast as its arrivals.{explained}\n\n"
-        + table(head, rows)
-        + (f"\n\n{result['note']}" if "note" in result else "")
+        f"{of_shape}, turn about on the same server; rounds: {rounds}. An open load (/s) is as fast as its "
+        f"arrivals.{explained}\n\n" + table(head, rows)
     )
 
 
@@ -168,14 +189,23 @@ GPU_GATEWAY_SECTIONS = (
     Section(
         "h200/gateway-again",
         "The same without pauses, beside TurboMind once more",
-        _gateway_lines,
+        _no_lines,
         _gateway_body,
     ),
     Section(
         "h200/gateway-again-wide",
         "The same at 256 at once, and as questions come",
+        _no_lines,
+        _gateway_body,
+    ),
+    Section(
+        "h200/gateway-randomized",
+        "The same, each request's way chosen at random",
         _gateway_lines,
         _gateway_body,
     ),
+    Section("h200/gateway-randomized-32", "More of it at 32 at once", _gateway_lines, _gateway_body),
+    Section("h200/gateway-mha", "The gateway in front of a Llama shape", _gateway_lines, _gateway_body),
+    Section("h200/gateway-mha-wide", "The Llama shape at 128 and 256 at once", _gateway_lines, _gateway_body),
     Section("h100/prefix", "Prefixes that come again", _prefix_lines, _prefix_body),
 )
