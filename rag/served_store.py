@@ -23,6 +23,11 @@ from rag.store import HNSW, DenseStage, put_rows
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
+# Longest silence of a server, in seconds: when it is first spoken to, in a search, and while rows are put into it.
+_REACH_S = 10.0
+_SEARCH_S = 10.0
+_FILL_S = 600.0
+
 
 class VectorServerError(ServiceError):
     """The Chroma server that the configuration names does not answer."""
@@ -48,7 +53,7 @@ def serve_store(
         VectorServerError: the server does not answer.
     """
     with _server_faults(server), ExitStack() as closing_last:
-        client = _server(server)
+        client = _server(server, _FILL_S)
         closing_last.callback(_let_go, client)
         names = [found.name for found in client.list_collections()]
         prefix = collection.rpartition("-")[0] + "-"
@@ -90,7 +95,7 @@ def open_served_store(server: str, collection: str, embeddings: Embeddings, num_
         InputError: it does not hold the collection with all `num_rows` rows.
     """
     with _server_faults(server):
-        client = _server(server)
+        client = _server(server, _SEARCH_S)
         try:
             try:
                 num_found = client.get_collection(collection, embedding_function=None).count()
@@ -104,7 +109,10 @@ def open_served_store(server: str, collection: str, embeddings: Embeddings, num_
             raise
 
 
-def _server(address: str) -> Client:
+def _server(address: str, silence_s: float) -> Client:
+    """Return a client that waits no longer than `silence_s` for an answer."""
+    # chromadb's own first request would wait for ever.
+    httpx.get(f"{address}/api/v2/heartbeat", timeout=_REACH_S).raise_for_status()
     parts = urlsplit(address)
     client = chromadb.HttpClient(
         parts.hostname or "",
@@ -113,18 +121,27 @@ def _server(address: str) -> Client:
         settings=Settings(anonymized_telemetry=False),
     )
     assert isinstance(client, Client), "a server's client can be closed"
+    for session in _sessions(client):
+        session.timeout = httpx.Timeout(silence_s, connect=_REACH_S)
     return client
 
 
 def _let_go(client: Client) -> None:
     """Close a client, and the connections to a server that chromadb's own `close` leaves to the garbage collector."""
-    # One of the client and one of its administrator; private, and not there in a local database's client.
-    owners = (client, getattr(client, "_admin_client", None))
-    sessions = [getattr(getattr(owner, "_server", None), "_session", None) for owner in owners]
+    sessions = _sessions(client)
     client.close()
     for session in sessions:
-        if isinstance(session, httpx.Client):
-            session.close()
+        session.close()
+
+
+def _sessions(client: Client) -> list[httpx.Client]:
+    """Return what a client sends its requests with: one of its own and one of its administrator.
+
+    Private in chromadb, which has no setting for what it waits and leaves them open.
+    """
+    owners = (client, getattr(client, "_admin_client", None))
+    found = (getattr(getattr(owner, "_server", None), "_session", None) for owner in owners)
+    return [session for session in found if isinstance(session, httpx.Client)]
 
 
 @contextmanager

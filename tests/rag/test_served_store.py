@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,8 @@ from tests.rag.rows import SALT
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server's process and its URL."""
     (port,) = free_ports(1)
     folder = tmp_path_factory.mktemp("chroma")
     command = [str(Path(sys.executable).parent / "chroma"), "run", "--path", str(folder), "--port", str(port)]
@@ -41,9 +43,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pass
         assert running.poll() is None and time.monotonic() < deadline, "the server does not come up"
         time.sleep(0.1)
-    yield url
+    yield running, url
     running.terminate()
     running.wait(10)
+
+
+@pytest.fixture(scope="module")
+def server(process: tuple[subprocess.Popen[bytes], str]) -> str:
+    return process[1]
 
 
 def collections(server: str) -> str:
@@ -134,3 +141,30 @@ def test_without_a_server_the_old_version_stays_current(
     assert current_version(index) == before
     with pytest.raises(VectorServerError):
         open_index(index, tiny_embedding, index_settings=gone)
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(
+    process: tuple[subprocess.Popen[bytes], str],
+    dataset: Path,
+    tiny_embedding: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_REACH_S", "_SEARCH_S", "_FILL_S"):
+        monkeypatch.setattr(f"rag.served_store.{name}", 1.0)
+    running, server = process
+    index, settings = tmp_path / "silent", IndexSection(chroma_url=server)
+    build_index(dataset, tiny_embedding, index, settings)
+    opened = open_index(index, tiny_embedding, index_settings=settings)
+    running.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(VectorServerError, match="does not answer"):
+            opened.search(SALT.question)
+        with pytest.raises(VectorServerError, match=r"no Chroma server that can be used \(timed out\)"):
+            open_index(index, tiny_embedding, index_settings=settings)
+        assert time.monotonic() - began < 10
+    finally:
+        running.send_signal(signal.SIGCONT)
+    assert opened.search(SALT.question).hits[0].row.row_id == SALT.row_id
+    opened.close()
