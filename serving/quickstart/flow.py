@@ -88,7 +88,7 @@ def run_quickstart(
 def choose_questions(questions: Sequence[HeldOutQuestion], ask: AskSection) -> list[HeldOutQuestion]:
     """Return the questions to ask, evenly spaced over the sheet from a start that the seed draws.
 
-    Systematic sampling: neighbours in a sheet are alike, and a dozen drawn freely can all fall on a few topics.
+    Systematic sampling: neighbours in a sheet are alike, and a few drawn freely can all fall on a few topics.
     """
     if ask.questions == 0 or ask.questions >= len(questions):
         return list(questions)
