@@ -1,7 +1,7 @@
 """What tuning does to retrieval: a model tuned on bare questions, and one tuned on prompts with rows in them too.
 
     python -m benchmarks.grounded_training                   the sample, 48 of its paraphrases; 40 minutes on two cores
-    python -m benchmarks.grounded_training --workbook FILE --limit 0
+    python -m benchmarks.grounded_training --title desk --workbook FILE --set workbook.questions=FILE.jsonl --out FILE
 
 Two runs that differ in `train.styles` only; both are compared with the untuned model given the same rows. Every step
 is a `groundtune` command, which does nothing where its result is there: what was cut off goes on.
@@ -32,7 +32,13 @@ _MEASURES = ("rouge_l", "facts_kept", "contradicts", "citation_recall", "refusal
 def main(argv: Sequence[str] | None = None) -> int:
     """Make both runs and write the result; returns 0."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument(
+        "--title", default="the sample", help="of the workbook, in tables and the runs' names"
+    )
     parser.add_argument("--workbook", type=Path, help="default: the sample")
+    parser.add_argument(
+        "--set", action="append", default=[], help="a setting of `data prepare`, as in its --set"
+    )
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--limit", type=int, default=48, help="answerable questions; 0: all")
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -42,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "benchmark": "grounded training",
         "command": " ".join(["python -m benchmarks.grounded_training", *given]),
         **describe_machine(_PACKAGES),
+        "workbook": options.title,
         "epochs": options.epochs,
         "runs": {name: _made(name, options) for name in RUNS},
     }
@@ -51,14 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _made(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Prepare, train, merge, index and compare one run; returns what it says."""
-    here = ("--name", name)
+    # Runs of the sample's own names, as they always were.
+    here = ("--name", name if options.workbook is None else f"{options.title}-{name}")
     workbook = ("--workbook", str(options.workbook)) if options.workbook else ()
     styles = RUNS[name]
     training = (
         f"train.styles=[{', '.join(styles)}]", "train.max_train_tokens=null", f"train.epochs={options.epochs}",
     )  # fmt: skip
     steps: tuple[tuple[str, ...], ...] = (
-        ("data", "prepare", *here, *workbook, "--set", "prepare.styles=[seed, plain, grounded]"),
+        (
+            *("data", "prepare", *here, *workbook, "--set", "prepare.styles=[seed, plain, grounded]"),
+            *(part for setting in options.set for part in ("--set", setting)),
+        ),
         ("train", "run", *here, *(part for setting in training for part in ("--set", setting))),
         ("train", "merge", *here),
         ("rag", "index", *here),
@@ -70,7 +81,7 @@ def _made(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for step in steps:
         print(f"== {name}: groundtune {' '.join(step)}", file=sys.stderr, flush=True)
         groundtune(step, 7200)
-    run = open_workspace().run(name)
+    run = open_workspace().run(here[1])
     return {"styles": styles, **_taught(run), **_compared(run)}
 
 

@@ -159,9 +159,8 @@ def _grounded_lines(result: Result) -> list[tuple[str, str]]:
         pair = _pair(run, "base-rag")
         told.append(f"tuned on {_TAUGHT[name]} {pair}")
     num = result["runs"]["both"]["num_answerable"]
-    return [
-        (f"`tuned-rag` against `base-rag`, ROUGE-L points, {num} paraphrases of the sample", "; ".join(told))
-    ]
+    of = result.get("workbook", "the sample")
+    return [(f"`tuned-rag` against `base-rag`, ROUGE-L points, {num} paraphrases of {of}", "; ".join(told))]
 
 
 def _grounded_body(result: Result) -> str:
@@ -180,7 +179,8 @@ def _grounded_body(result: Result) -> str:
             )
     counts = result["runs"]["both"]["num_conversations"]
     return (
-        f"{result['runs']['both']['num_answerable']} held-out paraphrases, {result['epochs']} epochs of "
+        f"{result['runs']['both']['num_answerable']} held-out paraphrases of {result.get('workbook', 'the sample')}, "
+        f"{result['epochs']} epochs of "
         f"{counts['plain']} bare questions, and of {counts['grounded']} with rows in the prompt where it says so. In "
         "brackets 95% intervals.\n\n"
         + table(

@@ -12,7 +12,7 @@ from data.config import Section
 class AskSection(Section):
     """How many held-out questions are asked, and how."""
 
-    questions: Annotated[int, Field(ge=0)] = 8
+    questions: Annotated[int, Field(ge=0)] = 12
     """Evenly spaced over the held-out questions, from a start that `seed` draws; 0 asks all."""
     concurrency: Annotated[int, Field(ge=1)] = 12
     """Questions put to one model at a time. More is faster; what a batch holds changes the last bit of bfloat16
