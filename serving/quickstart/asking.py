@@ -15,7 +15,8 @@ from data.errors import GroundTuneError
 from data.records import HeldOutQuestion
 from serving.quickstart.scores import rouge_l, without_markers
 
-# Two seconds of reading on two cores (some 490 tokens); a question each so often gives retrieval the time to keep their order.
+# Some 490 tokens, two seconds of reading on two cores; a question each so often gives retrieval the time to keep their
+# order.
 _NUM_READ = 150
 _BETWEEN_S = 0.03
 
