@@ -111,7 +111,7 @@ class TrainSection(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     epochs: Positive = 3
-    max_train_tokens: Positive | None = 50_000
+    max_train_tokens: Positive | None = 44_000
     """Stop after so many packed tokens even if epochs are left; the schedule is laid over what will be run."""
     pack_tokens: Positive = 384
     """Tokens in one forward pass; whole conversations are packed into it without seeing one another."""

@@ -17,6 +17,6 @@ class AskSection(Section):
     concurrency: Annotated[int, Field(ge=1)] = 12
     """Questions put to one model at a time. More is faster; what a batch holds changes the last bit of bfloat16
     arithmetic, so another number may give other words here and there. With the same number a run repeats itself."""
-    max_tokens: Annotated[int, Field(ge=1)] = 192
+    max_tokens: Annotated[int, Field(ge=1)] = 144
     """Longest answer."""
     seed: int = 17
