@@ -126,7 +126,9 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         table.add_column("ROUGE-L", justify="right")
         table.add_column("s", justify="right")
         for model, answer in item["answers"].items():
-            cited = "\n".join(f"{c['title']} ({c['source'].rpartition('#')[2]})" for c in answer["citations"])
+            # A row that is cited twice stands here once.
+            rows = {c["row_id"]: c for c in answer["citations"]}.values()
+            cited = "\n".join(f"{c['title']} ({c['source'].rpartition('#')[2]})" for c in rows)
             table.add_row(
                 model, answer["text"], cited, f"{answer['rouge_l']:.1f}", f"{answer['latency_s']:.1f}"
             )
