@@ -210,6 +210,7 @@ _SHOWN = ("rouge_l", "facts_kept", "citation_recall")
 TRAINING_SECTIONS = (
     Section("grounded-training", "Tuning for retrieval", _grounded_lines, _grounded_body),
     Section("grounded-training-shop-zh", "Tuning for retrieval, a shop", _grounded_lines, _grounded_body),
+    Section("grounded-training-desk-en", "Tuning for retrieval, a desk", _grounded_lines, _grounded_body),
     Section("resume", "Killed and resumed", _resume_lines, _resume_body),
     Section("train", "Training", _train_lines, _train_body),
     Section("sweep", "The sweep", _sweep_lines, _sweep_body),
